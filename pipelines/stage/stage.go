@@ -1,0 +1,131 @@
+// Package stage is the loop that every service runs: read, step, publish,
+// commit. It owns the small interfaces that the loop needs; bus, statestore and
+// warehouse implement them on Kafka, Redis and ClickHouse.
+package stage
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Record is one Kafka record. TimeMs is the batch's append time where the topic
+// uses the broker's clock, else the producer's timestamp.
+type Record struct {
+	Key, Value []byte
+	Headers    []Header
+	TimeMs     int64
+	Offset     int64
+}
+
+// Header is one record header.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+// Batch is the reply to one fetch. Records may be empty though more lie ahead:
+// an empty reply is not the end, only Next >= HighWatermark is.
+type Batch struct {
+	Records []Record
+	// Next is the offset to fetch from afterwards; it may be past the last
+	// record's (control records, compaction).
+	Next          int64
+	HighWatermark int64
+	LogStart      int64
+}
+
+// ErrOffsetOutOfRange is a fetch below the log's start or above its end.
+var ErrOffsetOutOfRange = errors.New("offset out of range")
+
+// Reader reads one partition from an offset. It waits up to maxWait for data and
+// returns an empty batch when there is none. Only committed records come back:
+// aborted transactions are left out. The records' memory is the caller's until
+// the next Fetch on the same Reader.
+type Reader interface {
+	Fetch(ctx context.Context, offset int64, maxWait time.Duration) (Batch, error)
+	// Bounds are the first offset that exists and the one after the last.
+	Bounds(ctx context.Context) (first, end int64, err error)
+	Close() error
+}
+
+// Log opens partitions and appends to them.
+type Log interface {
+	Open(topic string, partition int32) (Reader, error)
+	// Append returns when all records are acknowledged by all in-sync replicas,
+	// in order. Retries inside keep the order and may repeat records. A returned
+	// error is final: the caller must stop and start again from what it committed.
+	Append(ctx context.Context, topic string, partition int32, records []Record) error
+	// Partitions of a topic.
+	Partitions(ctx context.Context, topic string) (int, error)
+}
+
+// Assignment is one partition that a consumer group gave to this member.
+type Assignment struct {
+	Topic     string
+	Partition int32
+	// Offset committed by the group; None when there is none: start at the
+	// first record, never at the latest.
+	Offset int64
+	// Commit stores the next offset to read. It fails when the assignment is over.
+	Commit func(ctx context.Context, offset int64) error
+}
+
+// None is the committed offset of a group that has not committed.
+const None int64 = -1
+
+// Group spreads partitions over the members of a consumer group. Run calls own
+// in a goroutine of its own for each assigned partition, with a context that
+// ends with the assignment, and returns when ctx is done (nil) or an own fails.
+type Group interface {
+	Run(ctx context.Context, own func(ctx context.Context, a Assignment) error) error
+}
+
+// ErrFenced is a commit by an owner that another one has replaced.
+var ErrFenced = errors.New("fenced by another owner")
+
+// Commit is what one batch leaves in the state store, applied whole or not at all.
+type Commit struct {
+	Sequence   uint64 // stored + 1
+	FromOffset int64  // the stored offset
+	ToOffset   int64
+	Meta       []byte
+	// Delta is pushed to the ring; it holds every state that the batch changed.
+	Delta []byte
+	// Buckets are rewritten in the snapshot; an empty value removes one.
+	Buckets []Bucket
+	// TrimTo drops ring entries with a sequence below it.
+	TrimTo uint64
+}
+
+// Bucket is one packed part of the snapshot.
+type Bucket struct {
+	Index int
+	Value []byte
+}
+
+// Stored is what the state store holds of one partition.
+type Stored struct {
+	Sequence uint64
+	Offset   int64
+	Meta     []byte // nil: nothing is stored
+	Buckets  []Bucket
+	// Ring holds the deltas of sequences RingFirst, RingFirst+1, …
+	RingFirst uint64
+	Ring      [][]byte
+}
+
+// State keeps the joiner's state of one log partition.
+type State interface {
+	// Acquire draws a new owner's token, which fences every earlier owner.
+	Acquire(ctx context.Context) error
+	// Load reads everything; it looks at token and sequence again at the end and
+	// starts over when they changed.
+	Load(ctx context.Context) (Stored, error)
+	// Commit applies c once, also when called again after a lost reply. It
+	// returns ErrFenced when token, sequence or offset are not the stored ones.
+	Commit(ctx context.Context, c Commit) error
+}
+
+// Clock tells the time; tests and the simulation inject their own.
+type Clock interface{ Now() time.Time }
