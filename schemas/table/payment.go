@@ -1,0 +1,61 @@
+package table
+
+import (
+	"encoding/hex"
+	"fmt"
+
+	"settlewatch/schemas/payment"
+)
+
+// paymentRow is what the joiner knew of one life of a payment after a judgement.
+type paymentRow struct{ *payment.Payment }
+
+// decodePayment reads a record of the payments topic. A tombstone of the
+// compacted topic makes no row: what was known stays known.
+func decodePayment(_ int64, value []byte) (paymentRow, bool, error) {
+	if len(value) == 0 {
+		return paymentRow{}, false, nil
+	}
+	p := new(payment.Payment)
+	if err := p.UnmarshalVT(value); err != nil {
+		return paymentRow{}, false, fmt.Errorf("decode payment: %w", err)
+	}
+	switch {
+	case p.GetPaymentKey() == "":
+		return paymentRow{}, false, refuse(Payments.Name, "payment_key", "missing")
+	case len(p.GetLife()) == 0:
+		return paymentRow{}, false, refuse(Payments.Name, "life", "missing")
+	}
+	return paymentRow{p}, true, nil
+}
+
+var paymentColumns = []column[paymentRow]{
+	text("payment_key", func(r *paymentRow) string { return r.GetPaymentKey() }),
+	text("life", func(r *paymentRow) string { return hex.EncodeToString(r.GetLife()) }),
+	counter("version", func(r *paymentRow) uint64 { return r.GetVersion() }),
+	instant("judged_time", func(r *paymentRow) int64 { return r.GetJudgedMs() }),
+	label("status", func(r *paymentRow) string { return enum("STATUS_", r.GetStatus()) }),
+	label("acquirer", func(r *paymentRow) string { return r.GetAcquirer() }),
+	text("merchant", func(r *paymentRow) string { return r.GetMerchant() }),
+	text("terminal", func(r *paymentRow) string { return r.GetTerminal() }),
+	label("channel", func(r *paymentRow) string { return r.GetChannel() }),
+	label("currency", func(r *paymentRow) string { return r.GetCurrency() }),
+	signed("authorized_minor", func(r *paymentRow) int64 { return r.GetAuthorizedMinor() }),
+	signed("captured_minor", func(r *paymentRow) int64 { return r.GetCapturedMinor() }),
+	signed("settled_minor", func(r *paymentRow) int64 { return r.GetSettledMinor() }),
+	signed("open_minor", func(r *paymentRow) int64 { return r.GetOpenMinor() }),
+	signed("alerted_minor", func(r *paymentRow) int64 { return r.GetAlertedMinor() }),
+	signed("excluded_minor", func(r *paymentRow) int64 { return r.GetExcludedMinor() }),
+	signed("received_minor", func(r *paymentRow) int64 { return r.GetReceivedMinor() }),
+	signed("refunded_minor", func(r *paymentRow) int64 { return r.GetRefundedMinor() }),
+	signed("excess_minor", func(r *paymentRow) int64 { return r.GetExcessMinor() }),
+	maybeDate("clearing_date", func(r *paymentRow) *int32 { return r.ClearingDate }),
+	maybeInstant("money_due", func(r *paymentRow) *int64 { return r.MoneyDueMs }),
+	maybeInstant("evidence_due", func(r *paymentRow) *int64 { return r.EvidenceDueMs }),
+	label("held_reason", func(r *paymentRow) string { return r.GetHeldReason() }),
+	small("events", func(r *paymentRow) uint32 { return r.GetEvents() }),
+	small("repeats", func(r *paymentRow) uint32 { return r.GetRepeats() }),
+	small("conflicts", func(r *paymentRow) uint32 { return r.GetConflicts() }),
+	small("mismatches", func(r *paymentRow) uint32 { return r.GetMismatches() }),
+	small("unmatched", func(r *paymentRow) uint32 { return r.GetUnmatched() }),
+}
