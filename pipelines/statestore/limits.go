@@ -1,0 +1,37 @@
+package statestore
+
+import (
+	"fmt"
+	"time"
+)
+
+// All limits of the package.
+const (
+	// MaxCommitBytes bounds meta, delta and buckets of one commit together. A
+	// running script overshoots Redis's maxmemory by as much.
+	MaxCommitBytes = 64 << 20
+	// MaxCommitBuckets bounds the buckets of one commit; Redis takes at most
+	// 1,048,576 arguments in one command.
+	MaxCommitBuckets = 100_000
+
+	bucketsPerRead = 256 // entries per HSCAN; a bucket is some 10 KB
+	deltasPerRead  = 16  // entries per LRANGE; a delta is some 200 KB
+	// maxLoadAttempts ends a Load by a reader that is not the owner while the
+	// owner commits faster than the reader reads.
+	maxLoadAttempts = 100
+
+	socketTimeout = 10 * time.Second
+	retryFirst    = 20 * time.Millisecond
+	retryLongest  = 2 * time.Second
+)
+
+// LimitError is a commit that is too large to be sent. It is final: the caller
+// must commit smaller batches.
+type LimitError struct {
+	What     string // what was counted, with its unit
+	Got, Max int
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("commit has %d %s, the limit is %d", e.Got, e.What, e.Max)
+}
