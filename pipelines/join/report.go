@@ -1,0 +1,232 @@
+package join
+
+import (
+	"fmt"
+	"time"
+
+	"settlewatch/pipelines/calendar"
+	"settlewatch/schemas/alert"
+	"settlewatch/schemas/event"
+	"settlewatch/schemas/payment"
+)
+
+func instant(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// alertOf builds the revision that cursor c now stands at.
+func (s *State) alertOf(c *cursor, closing *pendingFact, m int64) (*alert.Alert, error) {
+	h, l := &s.judge.history, &s.judge.ledger
+	kind := kinds[c.kind]
+	a := &alert.Alert{
+		ID: alert.ID(kind, h.key, h.life, c.capture), Kind: kind, Revision: c.revision, Status: statuses[c.status],
+		PaymentKey: string(h.key), Capture: c.capture, Acquirer: h.key.Acquirer(),
+		Merchant: h.merchant, Terminal: h.terminal, Channel: h.channel,
+		AmountMinor: c.amount, Currency: c.currency,
+		MomentJudged: instant(m), Stage: stageNames[l.terms.Stage()],
+		Rules: alert.Rules{Name: s.config.Rules, Config: s.configNumber, JoinVersion: Version},
+	}
+	var due calendar.Due
+	if c.kind == kindPaidUnsettled {
+		var err error
+		if due, err = l.terms.Due(calendar.Date(c.clearing), c.cycle); err == nil {
+			a.Due = dueOf(l.terms, calendar.Date(c.clearing), due)
+		}
+		if i := l.captureIndex(c.capture); i >= 0 {
+			x := &l.captures[i]
+			a.Amounts = alert.Amounts{ObligationMinor: x.owed, SettledMinor: x.settled, RefundedMinor: x.netted}
+		}
+	} else {
+		for i := range l.captures {
+			a.Amounts.ObligationMinor += l.owed[i]
+			a.Amounts.SettledMinor += l.sides[i].got
+		}
+		a.Amounts.RefundedMinor = l.refunded
+	}
+	if c.status != statusOpen {
+		a.Closing = closingOf(closing)
+		if closing != nil && a.Due != nil {
+			at := closing.arrival
+			if closing.hasBusiness {
+				at = closing.business
+			}
+			a.Closing.DaysLate = max(0, int(l.terms.LocalDate(at)-due.MoneyDue))
+		}
+	}
+	return a, s.addEvidence(a, c)
+}
+
+func dueOf(terms *calendar.Terms, clearing calendar.Date, due calendar.Due) *alert.Due {
+	return &alert.Due{
+		Cycle: due.Cycle, ClearingDate: clearing.String(), MoneyDue: due.MoneyDue.String(),
+		EvidenceDue: instant(due.EvidenceDueMs), Zone: terms.Zone(), Calendar: terms.CalendarLabel(),
+		Arithmetic: terms.Arithmetic(clearing, due),
+	}
+}
+
+var stageNames = map[event.Stage]string{
+	event.Stage_STAGE_CLEARED: "cleared", event.Stage_STAGE_FUNDED: "funded", event.Stage_STAGE_PAID_OUT: "paid_out",
+}
+
+// closingOf names what ended the alert by the kind of the closing fact, never by
+// comparing times.
+func closingOf(f *pendingFact) *alert.Closing {
+	if f == nil {
+		return &alert.Closing{Reason: "configuration"}
+	}
+	c := &alert.Closing{EventID: f.id.String()}
+	switch {
+	case f.operation == event.Operation_OPERATION_CANCELLATION:
+		c.Reason = "cancelled"
+	case !f.replaces.IsZero():
+		c.Reason = "corrected"
+	default:
+		c.Reason = closingReason(&f.fact)
+	}
+	return c
+}
+
+func closingReason(f *fact) string {
+	switch f.kind {
+	case event.Kind_KIND_SETTLEMENT:
+		return "settled"
+	case event.Kind_KIND_REVERSAL:
+		return "reversed"
+	case event.Kind_KIND_VOID:
+		return "voided"
+	case event.Kind_KIND_REFUND:
+		return "refunded"
+	case event.Kind_KIND_LINE_REVERSAL:
+		return "line_reversed"
+	case event.Kind_KIND_PAYOUT_RETURN:
+		return "returned"
+	case event.Kind_KIND_AUTHORIZATION, event.Kind_KIND_CAPTURE:
+		if !f.effective() {
+			return "rejected"
+		}
+		if f.kind == event.Kind_KIND_CAPTURE {
+			return "captured"
+		}
+		return "authorized"
+	case event.Kind_KIND_ADJUSTMENT:
+		if f.target == event.AdjustmentTarget_ADJUSTMENT_TARGET_CREDIT {
+			return "credited"
+		}
+		return "adjusted"
+	default:
+		return kindNames[f.kind]
+	}
+}
+
+// addEvidence lists the events behind the alert, superseded ones too: all of
+// the payment's but those that name another of its captures.
+func (s *State) addEvidence(a *alert.Alert, c *cursor) error {
+	h, l := &s.judge.history, &s.judge.ledger
+	a.Evidence = []alert.Evidence{}
+	for i := range h.facts {
+		f := &h.facts[i]
+		if c.kind == kindPaidUnsettled && f.capture != "" && f.capture != c.capture && l.captureIndex(f.capture) >= 0 {
+			continue
+		}
+		a.EvidenceTotal++
+		if len(a.Evidence) == alert.EvidenceLimit {
+			continue
+		}
+		source, err := s.sourceOf(f.source)
+		if err != nil {
+			return err
+		}
+		a.Evidence = append(a.Evidence, alert.Evidence{
+			Kind: kindNames[f.kind], EventID: f.id.String(), AmountMinor: f.amount,
+			Topic: source.Topic, Partition: source.Partition, Offset: f.offset, Index: f.index,
+		})
+	}
+	return nil
+}
+
+// sourceOf parses a source's name once.
+func (s *State) sourceOf(number int) (event.Source, error) {
+	for len(s.sources) <= number {
+		name := s.hop.Positions()[len(s.sources)].Source
+		source, err := event.ParseSource(name)
+		if err != nil {
+			return event.Source{}, fmt.Errorf("evidence: %w", err)
+		}
+		s.sources = append(s.sources, source)
+	}
+	return s.sources[number], nil
+}
+
+// paymentOf is the snapshot for readers outside. Its parts are added up each on
+// their own, so that captured = settled + open + alerted + excluded can fail.
+func (s *State) paymentOf(m int64) *payment.Payment {
+	h, l := &s.judge.history, &s.judge.ledger
+	p := &payment.Payment{
+		PaymentKey: string(h.key), Life: h.life[:], Version: h.version, JudgedMs: m,
+		Acquirer: h.key.Acquirer(), Merchant: h.merchant, Terminal: h.terminal, Channel: h.channel,
+		Currency: l.currency, AuthorizedMinor: l.authorized, RefundedMinor: l.refunded,
+		Events: h.events, Repeats: h.repeats, Conflicts: h.conflicts,
+		Mismatches: l.mismatches + h.overflow, Unmatched: l.unmatched,
+	}
+	p.Life = append([]byte(nil), h.life[:]...)
+	for i := range l.lines {
+		p.ReceivedMinor += l.lines[i].amount
+	}
+	for i := range l.captures {
+		s.addCapture(p, &l.captures[i], m)
+	}
+	if c := h.find(kindSettledTwice, ""); c != nil && c.status == statusOpen {
+		p.ExcessMinor = c.amount
+	}
+	p.Status = statusOf(p)
+	return p
+}
+
+func (s *State) addCapture(p *payment.Payment, c *capture, m int64) {
+	h, l := &s.judge.history, &s.judge.ledger
+	if c.everAccepted {
+		p.CapturedMinor += c.adjusted
+		p.ExcludedMinor += c.adjusted - c.owed
+	}
+	p.SettledMinor += c.settled
+	p.ExcludedMinor += c.netted + c.explained
+	alerted := h.find(kindPaidUnsettled, c.id)
+	switch {
+	case alerted != nil && alerted.status == statusOpen:
+		p.AlertedMinor += alerted.amount
+	case c.residual <= l.terms.ToleranceMinor() || l.beforeStart(c):
+		p.ExcludedMinor += c.residual
+	default:
+		p.OpenMinor += c.residual
+		if !c.hasDue {
+			p.HeldReason = "no_due_date: the calendar " + l.terms.CalendarLabel() + " does not know the year"
+		} else if l.holdEnd(c) > m {
+			p.HeldReason = "declared hold"
+		}
+	}
+	if c.hasClearing && (p.ClearingDate == nil || *p.ClearingDate > int32(c.clearing)) {
+		clearing := int32(c.clearing)
+		p.ClearingDate = &clearing
+	}
+	if c.hasDue && (p.EvidenceDueMs == nil || *p.EvidenceDueMs > c.due.EvidenceDueMs) {
+		evidence, money := c.due.EvidenceDueMs, l.terms.StartOfDay(c.due.MoneyDue)
+		p.EvidenceDueMs, p.MoneyDueMs = &evidence, &money
+	}
+}
+
+func statusOf(p *payment.Payment) payment.Status {
+	switch {
+	case p.AlertedMinor > 0:
+		return payment.Status_STATUS_UNSETTLED
+	case p.ExcessMinor > 0:
+		return payment.Status_STATUS_SETTLED_TWICE
+	case p.OpenMinor > 0 && p.HeldReason != "":
+		return payment.Status_STATUS_HELD
+	case p.OpenMinor > 0:
+		return payment.Status_STATUS_OPEN
+	case p.CapturedMinor == 0 && p.ReceivedMinor > 0:
+		return payment.Status_STATUS_ORPHAN
+	case p.SettledMinor > 0:
+		return payment.Status_STATUS_SETTLED
+	default:
+		return payment.Status_STATUS_NOTHING_OWED
+	}
+}
