@@ -37,6 +37,7 @@ type Options struct {
 type Client struct {
 	rdb     redis.UniversalClient
 	addrs   string
+	tls     bool
 	prefix  string
 	onRetry func(Retry)
 }
@@ -77,6 +78,7 @@ func Dial(ctx context.Context, opts Options) (*Client, error) {
 			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		}),
 		addrs:   strings.Join(opts.Addrs, ", "),
+		tls:     opts.TLS != nil,
 		prefix:  opts.Prefix,
 		onRetry: opts.OnRetry,
 	}

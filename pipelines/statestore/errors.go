@@ -96,10 +96,10 @@ func (c *Client) explain(verb string, err error) error {
 	if final(err) {
 		return err
 	}
-	return fmt.Errorf("%s Redis at %s: %w%s", verb, c.addrs, err, hint(err))
+	return fmt.Errorf("%s Redis at %s: %w%s", verb, c.addrs, err, hint(err, c.tls))
 }
 
-func hint(err error) string {
+func hint(err error, overTLS bool) string {
 	var answered redis.Error
 	var certificate *tls.CertificateVerificationError
 	var authority x509.UnknownAuthorityError
@@ -129,6 +129,9 @@ func hint(err error) string {
 		return ""
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return " (the server closed the connection: check whether it wants TLS)"
+	case overTLS && errors.Is(err, context.DeadlineExceeded):
+		// A plain Redis waits for the end of a line that a TLS greeting never has.
+		return " (check that it runs, that the address is right, that no firewall is between, and that this port speaks TLS)"
 	case errors.As(err, &network), errors.Is(err, context.DeadlineExceeded):
 		return " (check that it runs, that the address is right and that no firewall is between)"
 	}
