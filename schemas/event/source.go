@@ -37,8 +37,14 @@ func ParseSource(name string) (Source, error) {
 	if !found || err != nil {
 		return Source{}, fmt.Errorf("source %q: profile %q has no @version", name, parts[3])
 	}
-	return Source{
+	source := Source{
 		Service: parts[0], Topic: parts[1], Partition: int32(partition),
 		Profile: profile, Version: uint32(version),
-	}, nil
+	}
+	// One source has one name: under a second one ("…/00/…") its position would
+	// be kept twice and its repeats accepted.
+	if canonical := source.String(); canonical != name {
+		return Source{}, fmt.Errorf("source %q: want it written as %q", name, canonical)
+	}
+	return source, nil
 }
