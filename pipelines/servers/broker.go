@@ -24,6 +24,7 @@ type BrokerOptions struct {
 type Broker struct {
 	cluster *kfake.Cluster
 	addr    string
+	port    int
 	once    sync.Once
 	done    chan struct{}
 }
@@ -52,11 +53,14 @@ func StartBroker(_ context.Context, o BrokerOptions) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start broker on %s: %w", address(port), err)
 	}
-	return &Broker{cluster: cluster, addr: address(port), done: make(chan struct{})}, nil
+	return &Broker{cluster: cluster, addr: address(port), port: port, done: make(chan struct{})}, nil
 }
 
 // Addr is the bootstrap address.
 func (b *Broker) Addr() string { return b.addr }
+
+// Port is the address's port.
+func (b *Broker) Port() int { return b.port }
 
 // Pid is 0: the broker runs in this process.
 func (b *Broker) Pid() int { return 0 }

@@ -87,9 +87,12 @@ func StartClickHouse(ctx context.Context, o ClickHouseOptions) (*ClickHouse, err
 	if err != nil {
 		return nil, fmt.Errorf("start clickhouse: %w", err)
 	}
+	// The time zone decides how dates print and which day a time falls on. Local mode
+	// takes it from here only.
+	command.Env = append(os.Environ(), "TZ=UTC")
 	c := &ClickHouse{http: address(httpPort)}
 	p, err := launch(ctx, "clickhouse on "+address(native), o.Options, command,
-		func(ctx context.Context, _ *process.Tail) error {
+		func(ctx context.Context) error {
 			version, err := httpGet(ctx, "http://"+c.http+"/?query=SELECT+version()")
 			if err != nil {
 				return err

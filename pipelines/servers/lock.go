@@ -25,7 +25,7 @@ var errLocked = errors.New("held by another process")
 // the server inherits it and frees it with its last process, so that a server
 // whose starter was killed still keeps a second one out.
 func lockFolder(ctx context.Context, dir string) (*os.File, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, lockWait, errLocked)
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
 	lock, err := lockFile(ctx, filepath.Join(dir, lockName), nil)
 	if errors.Is(err, errLocked) {
@@ -58,7 +58,7 @@ func lockFile(ctx context.Context, path string, waiting func()) (*os.File, error
 		select {
 		case <-ctx.Done():
 			_ = f.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, context.Cause(ctx))
+			return nil, fmt.Errorf("lock %s: %w (%w)", path, errLocked, context.Cause(ctx))
 		case <-tick.C:
 		}
 	}

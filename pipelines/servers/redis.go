@@ -72,7 +72,7 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	addr := address(port)
 	p, err := launch(ctx, "redis on "+addr, o.Options, process.Command{
 		Path: binary, Args: redisArgs(o, port),
-	}, func(ctx context.Context, _ *process.Tail) error {
+	}, func(ctx context.Context) error {
 		reply, err := redisCommand(ctx, addr, "PING")
 		if err == nil && reply != "PONG" {
 			err = fmt.Errorf("answer to PING is %q", reply)

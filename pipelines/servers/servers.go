@@ -76,7 +76,7 @@ func (c *child) Stop() error  { return c.Process.Stop(c.grace) }
 
 // launch starts a command that holds the folder's lock until its last process has
 // ended, and waits until ready answers nil.
-func launch(ctx context.Context, name string, o Options, command process.Command, ready func(context.Context, *process.Tail) error) (*process.Process, error) {
+func launch(ctx context.Context, name string, o Options, command process.Command, ready func(context.Context) error) (*process.Process, error) {
 	lock, err := lockFolder(ctx, o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
@@ -100,13 +100,13 @@ func launch(ctx context.Context, name string, o Options, command process.Command
 }
 
 // waitReady polls until ready answers nil, the process ends or time is up.
-func waitReady(ctx context.Context, p *process.Process, tail *process.Tail, ready func(context.Context, *process.Tail) error) error {
+func waitReady(ctx context.Context, p *process.Process, tail *process.Tail, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyMax, fmt.Errorf("not ready after %s", readyMax))
 	defer cancel()
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
 	for {
-		err := ready(ctx, tail)
+		err := ready(ctx)
 		if err == nil {
 			return nil
 		}

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bytes"
 	"io"
 	"strings"
 	"sync"
@@ -35,13 +34,6 @@ func (t *Tail) Write(b []byte) (int, error) {
 		t.kept = append(t.kept[:0], t.kept[extra:]...)
 	}
 	return len(b), nil
-}
-
-// Contains says whether the kept output contains s.
-func (t *Tail) Contains(s string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return bytes.Contains(t.kept, []byte(s))
 }
 
 // Last returns the last lines that are not blank, at most n, joined by newlines.

@@ -28,7 +28,7 @@ import (
 // startMax bounds a start including a first fetch over a slow line.
 const startMax = 10 * time.Minute
 
-// Addresses of the shared ClickHouse.
+// ClickHouseAddresses are those of the shared ClickHouse.
 type ClickHouseAddresses struct {
 	// Native and HTTP are "127.0.0.1:port".
 	Native, HTTP string
@@ -129,6 +129,28 @@ func StartClickHouse(t testing.TB, o servers.ClickHouseOptions) *servers.ClickHo
 	o.Options = fill(t, o.Options)
 	c, err := servers.StartClickHouse(startContext(t), o)
 	return own(t, c, err)
+}
+
+// Kafka returns the address of the shared Apache Kafka. Its groups may ask for
+// sessions of one second.
+func Kafka(t testing.TB) string {
+	t.Helper()
+	return sharedKafka.get(t, "kafka", func(ctx context.Context, dir string) (servers.Server, error) {
+		k, err := servers.StartKafka(ctx, servers.KafkaOptions{Options: options(dir), GroupMinSession: time.Second})
+		if err != nil {
+			return nil, err
+		}
+		return k, nil
+	}).Addr()
+}
+
+// StartKafka starts an Apache Kafka for this test alone. An empty Dir is a temporary
+// folder.
+func StartKafka(t testing.TB, o servers.KafkaOptions) *servers.Kafka {
+	t.Helper()
+	o.Options = fill(t, o.Options)
+	k, err := servers.StartKafka(startContext(t), o)
+	return own(t, k, err)
 }
 
 // Redis starts a redis-server for this test, with its data in memory, and returns
