@@ -1,0 +1,192 @@
+package bus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/compress"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/produce"
+	"github.com/segmentio/kafka-go/protocol/rawproduce"
+
+	"settlewatch/pipelines/stage"
+)
+
+// appendBytesMax bounds one produce request, before compression: below Kafka's
+// default limit of 1 MiB for a batch.
+const appendBytesMax = 900_000
+
+// RecordTooLargeError is a record that the broker refuses for its size, alone in
+// its batch. Appending it again cannot succeed.
+type RecordTooLargeError struct {
+	Topic     string
+	Partition int32
+	// Index of the record among those given to Append.
+	Index int
+	// Bytes of its key, value and headers.
+	Bytes int
+	Err   error
+}
+
+func (e *RecordTooLargeError) Error() string {
+	return fmt.Sprintf("record %d of %d bytes is larger than max.message.bytes of topic %s", e.Index, e.Bytes, e.Topic)
+}
+
+func (e *RecordTooLargeError) Unwrap() error { return e.Err }
+
+// lane is the way to one partition: who holds turn has the one request in flight.
+type lane struct {
+	turn chan struct{}
+	body *requestBody
+}
+
+// requestBody is the memory of one request. A connection may still be reading it
+// after a failed round trip, so it is used again only after a successful one.
+type requestBody struct {
+	encoder encoder
+	reader  bytes.Reader
+}
+
+func (b *Bus) lane(topic string, partition int32) *lane {
+	b.lanesMutex.Lock()
+	defer b.lanesMutex.Unlock()
+	key := partitionKey{topic, partition}
+	l := b.lanes[key]
+	if l == nil {
+		l = &lane{turn: make(chan struct{}, 1)}
+		b.lanes[key] = l
+	}
+	return l
+}
+
+// Append writes records in order, lz4-compressed, and returns when all in-sync
+// replicas have them. It sends one request at a time and repeats it, unchanged,
+// until it is acknowledged or Options.AppendTimeout has passed: a lost reply
+// repeats records, and nothing overtakes. After an error, the records before the
+// failed request are in the log and those of the failed one may be.
+func (b *Bus) Append(ctx context.Context, topic string, partition int32, records []stage.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	l := b.lane(topic, partition)
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("append to %s/%d: %w", topic, partition, context.Cause(ctx))
+	}
+	for done := 0; done < len(records); {
+		n := fitting(records[done:])
+		written, err := b.appendSome(ctx, l, topic, partition, records[done:done+n])
+		done += written
+		if err != nil {
+			var large *RecordTooLargeError
+			if errors.As(err, &large) {
+				large.Index = done
+			}
+			return fmt.Errorf("append %d records to %s/%d: %d acknowledged: %w", len(records), topic, partition, done, err)
+		}
+	}
+	return nil
+}
+
+// fitting is how many of the first records go into one request; at least one.
+func fitting(records []stage.Record) int {
+	total := batchHeaderBytes
+	for i := range records {
+		total += recordBytesMax(&records[i])
+		if total > appendBytesMax && i > 0 {
+			return i
+		}
+	}
+	return len(records)
+}
+
+// appendSome writes a first part of records, all of them unless the topic's limit
+// is lower than ours, and returns how many.
+func (b *Bus) appendSome(ctx context.Context, l *lane, topic string, partition int32, records []stage.Record) (int, error) {
+	for {
+		err := b.appendBatch(ctx, l, topic, partition, records)
+		switch {
+		case err == nil:
+			return len(records), nil
+		case !errors.Is(err, kafka.MessageSizeTooLarge) && !errors.Is(err, kafka.RecordListTooLarge):
+			return 0, err
+		case len(records) == 1:
+			r := &records[0]
+			return 0, &RecordTooLargeError{Topic: topic, Partition: partition, Bytes: recordBodyBytes(r, 0, 0), Err: err}
+		}
+		records = records[:len(records)/2]
+	}
+}
+
+// appendBatch repeats one request until the broker has answered it for good.
+func (b *Bus) appendBatch(ctx context.Context, l *lane, topic string, partition int32, records []stage.Record) error {
+	retry := retry{bus: b, topic: topic, partition: partition, timeout: b.options.AppendTimeout}
+	for {
+		err := b.produce(ctx, l, topic, partition, records)
+		if err == nil {
+			return nil
+		}
+		if err := retry.next(ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+func (b *Bus) produce(ctx context.Context, l *lane, topic string, partition int32, records []stage.Record) error {
+	body := l.body
+	l.body = nil
+	if body == nil {
+		body = &requestBody{}
+	}
+	batch, err := body.encoder.encode(records, compress.Lz4)
+	if err != nil {
+		return err
+	}
+	body.reader.Reset(batch)
+	request := &rawproduce.Request{
+		Acks:    int16(kafka.RequireAll),
+		Timeout: produceTimeoutMs,
+		Topics: []rawproduce.RequestTopic{{
+			Topic: topic,
+			Partitions: []rawproduce.RequestPartition{{
+				Partition: partition,
+				RecordSet: protocol.RawRecordSet{Reader: &body.reader},
+			}},
+		}},
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	message, err := b.transport.RoundTrip(ctx, b.addr, request)
+	if err != nil {
+		return err
+	}
+	l.body = body
+	reply, ok := message.(*produce.Response)
+	if !ok || len(reply.Topics) != 1 || len(reply.Topics[0].Partitions) != 1 {
+		return fmt.Errorf("produce reply is not for %s/%d: %w", topic, partition, errCorrupt)
+	}
+	return produceError(&reply.Topics[0].Partitions[0])
+}
+
+func produceError(p *produce.ResponsePartition) error {
+	if p.ErrorCode == 0 {
+		return nil
+	}
+	code := kafka.Error(p.ErrorCode)
+	message := p.ErrorMessage
+	for i := range p.RecordErrors {
+		if message != "" {
+			message += "; "
+		}
+		message += fmt.Sprintf("record %d: %s", p.RecordErrors[i].BatchIndex, p.RecordErrors[i].BatchIndexErrorMessage)
+	}
+	if message == "" {
+		return code
+	}
+	return fmt.Errorf("%w: %s", code, message)
+}

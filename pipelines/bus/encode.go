@@ -1,0 +1,133 @@
+package bus
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"math/bits"
+	"slices"
+
+	"github.com/segmentio/kafka-go/compress"
+
+	"settlewatch/pipelines/stage"
+)
+
+// sizePrefixBytes is the int32 that a produce request wants before the batch.
+const sizePrefixBytes = 4
+
+// encoder makes one record batch (the layout is drawn above decoder) of records.
+// Its memory is used again by the next encode.
+type encoder struct {
+	plain []byte
+	out   []byte
+}
+
+// Write makes the encoder the target of a codec.
+func (e *encoder) Write(p []byte) (int, error) {
+	e.out = append(e.out, p...)
+	return len(p), nil
+}
+
+// encode returns a size prefix and one batch with all records. They must be at
+// least one.
+func (e *encoder) encode(records []stage.Record, codec compress.Compression) ([]byte, error) {
+	firstTimeMs, maxTimeMs := records[0].TimeMs, records[0].TimeMs
+	e.plain = e.plain[:0]
+	for i := range records {
+		r := &records[i]
+		e.plain = appendRecord(e.plain, r, r.TimeMs-firstTimeMs, int64(i))
+		maxTimeMs = max(maxTimeMs, r.TimeMs)
+	}
+	e.out = slices.Grow(e.out[:0], sizePrefixBytes+batchHeaderBytes)[:sizePrefixBytes+batchHeaderBytes]
+	if err := e.pack(codec); err != nil {
+		return nil, err
+	}
+
+	b := e.out[sizePrefixBytes:]
+	clear(b[:batchHeaderBytes])
+	binary.BigEndian.PutUint32(e.out, uint32(len(b)))
+	binary.BigEndian.PutUint32(b[batchLengthAt:], uint32(len(b)-batchLengthFrom))
+	binary.BigEndian.PutUint32(b[batchLengthFrom:], 0xffffffff) // leader epoch: the broker's to fill in
+	b[batchMagicAt] = 2
+	binary.BigEndian.PutUint16(b[batchAttributesAt:], uint16(codec))
+	binary.BigEndian.PutUint32(b[batchLastDeltaAt:], uint32(len(records)-1))
+	binary.BigEndian.PutUint64(b[batchFirstTimeAt:], uint64(firstTimeMs))
+	binary.BigEndian.PutUint64(b[batchMaxTimeAt:], uint64(maxTimeMs))
+	// Minus one throughout: neither idempotent nor in a transaction. The hop's own
+	// origins tell a repeat, and a sequence per process would not.
+	binary.BigEndian.PutUint64(b[batchProducerAt:], ^uint64(0))
+	binary.BigEndian.PutUint16(b[batchEpochAt:], ^uint16(0))
+	binary.BigEndian.PutUint32(b[batchSequenceAt:], ^uint32(0))
+	binary.BigEndian.PutUint32(b[batchCountAt:], uint32(len(records)))
+	binary.BigEndian.PutUint32(b[batchCRCAt:], crc32.Checksum(b[batchAttributesAt:], castagnoli))
+	return e.out, nil
+}
+
+func (e *encoder) pack(codec compress.Compression) error {
+	if codec == compress.None {
+		e.out = append(e.out, e.plain...)
+		return nil
+	}
+	w := codec.Codec().NewWriter(e)
+	if _, err := w.Write(e.plain); err != nil {
+		w.Close()
+		return fmt.Errorf("compress with %s: %w", codec, err)
+	}
+	if err := w.Close(); err != nil {
+		return fmt.Errorf("compress with %s: %w", codec, err)
+	}
+	return nil
+}
+
+func appendRecord(b []byte, r *stage.Record, timeDelta, offsetDelta int64) []byte {
+	b = binary.AppendVarint(b, int64(recordBodyBytes(r, timeDelta, offsetDelta)))
+	b = append(b, 0) // attributes
+	b = binary.AppendVarint(b, timeDelta)
+	b = binary.AppendVarint(b, offsetDelta)
+	b = appendNullable(b, r.Key)
+	b = appendNullable(b, r.Value)
+	b = binary.AppendVarint(b, int64(len(r.Headers)))
+	for i := range r.Headers {
+		h := &r.Headers[i]
+		b = binary.AppendVarint(b, int64(len(h.Key)))
+		b = append(b, h.Key...)
+		b = appendNullable(b, h.Value)
+	}
+	return b
+}
+
+func appendNullable(b, value []byte) []byte {
+	if value == nil {
+		return binary.AppendVarint(b, -1)
+	}
+	b = binary.AppendVarint(b, int64(len(value)))
+	return append(b, value...)
+}
+
+// recordBodyBytes is the size of a record without its own length.
+func recordBodyBytes(r *stage.Record, timeDelta, offsetDelta int64) int {
+	n := 1 + varintBytes(timeDelta) + varintBytes(offsetDelta) +
+		nullableBytes(r.Key) + nullableBytes(r.Value) + varintBytes(int64(len(r.Headers)))
+	for i := range r.Headers {
+		h := &r.Headers[i]
+		n += varintBytes(int64(len(h.Key))) + len(h.Key) + nullableBytes(h.Value)
+	}
+	return n
+}
+
+// recordBytesMax bounds what a record takes in a batch, whatever its deltas.
+func recordBytesMax(r *stage.Record) int {
+	return binary.MaxVarintLen32 + recordBodyBytes(r, -1<<63, 1<<31)
+}
+
+func nullableBytes(b []byte) int {
+	if b == nil {
+		return 1
+	}
+	return varintBytes(int64(len(b))) + len(b)
+}
+
+func varintBytes(v int64) int {
+	zigzag := uint64(v<<1) ^ uint64(v>>63)
+	return (bits.Len64(zigzag|1) + 6) / 7
+}
