@@ -1,0 +1,133 @@
+# `make help` lists the targets. The two that a newcomer needs: `make run` and `make test`.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+MODULES := schemas pipelines services tools
+# The packages that decide: no clock, no I/O, and tests for nearly every line.
+PURE := schemas/money pipelines/intake pipelines/join pipelines/calendar pipelines/hop
+COVER_FLOOR := 90
+FUZZTIME ?= 10s
+ARGS ?=
+
+CACHE := $(CURDIR)/.cache
+TOOLS := $(CACHE)/tools
+# What a test run needs besides Go is found, or fetched, before it starts.
+SAY = @printf '\n== %s\n'
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\n  make run ARGS="--payments 100000 --seed 7 --once" passes flags to the demo\n'
+
+## --- Run
+
+.PHONY: build
+build: ## Build all programs into bin/
+	$(SAY) 'building the programs into bin/ (the first time Go fetches modules; a minute or two)'
+	@mkdir -p bin
+	@for module in services tools; do GOWORK=off go -C $$module build -o ../bin/ ./...; done
+	@ls bin | sed 's/^/   bin\//'
+
+.PHONY: run
+run: build ## Build, start the whole stack on this machine and play the demo (ARGS="…")
+	$(SAY) 'starting the demo (Ctrl-C ends it)'
+	@exec bin/settlewatch demo $(ARGS)
+
+## --- Test
+
+.PHONY: test
+test: build servers ## Test everything: all modules, each on its own, and the coverage floor
+	$(SAY) 'the modules together (go.work): vet'
+	@go vet work
+	@mkdir -p $(CACHE)
+	@rm -f $(CACHE)/test.log
+	@failed=''; for module in $(MODULES); do \
+		printf '\n== module %s on its own (GOWORK=off): build, then test\n' $$module; \
+		GOWORK=off go -C $$module build ./...; \
+		GOWORK=off SETTLEWATCH_BIN=$(CURDIR)/bin go -C $$module test -cover -timeout 20m ./... 2>&1 \
+			| sed -e '/\[no test files\]/d' -e '/coverage: 0.0% of statements$$/d' | tee -a $(CACHE)/test.log \
+			|| failed="$$failed $$module"; \
+	done; \
+	if [[ -n "$$failed" ]]; then printf '\nfailed:%s\n' "$$failed"; exit 1; fi
+	$(SAY) 'coverage of the packages that decide (floor $(COVER_FLOOR) %)'
+	@.ci/coverage-floor $(COVER_FLOOR) $(CACHE)/test.log $(PURE)
+
+.PHONY: servers
+servers: ## Show which servers the tests will use, and install what is missing where that is possible
+	$(SAY) 'servers for the tests'
+	@.ci/servers
+
+.PHONY: cover
+cover: ## Coverage of the pure packages alone; fails under the floor
+	$(SAY) 'coverage of the packages that decide (floor $(COVER_FLOOR) %)'
+	@mkdir -p $(CACHE)
+	@go test -cover $(PURE:%=./%) | tee $(CACHE)/cover.log
+	@.ci/coverage-floor $(COVER_FLOOR) $(CACHE)/cover.log $(PURE)
+
+.PHONY: race
+race: ## The packages with goroutines of their own, under the race detector
+	$(SAY) 'race detector (needs a C compiler)'
+	@go test -race -short -timeout 15m ./pipelines/stage/... ./pipelines/hop/... ./services/...
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (10s)
+	$(SAY) 'fuzzing, $(FUZZTIME) each'
+	@.ci/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	$(SAY) 'benchmarks'
+	@for module in $(MODULES); do go -C $$module test -run '^$$' -bench . -benchmem ./... | sed '/no test files/d'; done
+
+## --- Lint and generate
+
+.PHONY: tools
+tools: $(TOOLS)/.installed ## Install the pinned linters and generators into .cache/tools
+
+$(TOOLS)/.installed: tools/pinned/go.mod tools/pinned/protoc/go.mod
+	$(SAY) 'installing the pinned linters and generators (the first time: 2 to 4 minutes, 8 seconds after that)'
+	@mkdir -p $(TOOLS)
+	@GOBIN=$(TOOLS) GOWORK=off go -C tools/pinned/protoc install tool
+	@GOBIN=$(TOOLS) GOWORK=off go -C tools/pinned install tool
+	@touch $@
+
+$(CACHE)/asyncapi/.installed: tools/asyncapi/package.json tools/asyncapi/package-lock.json tools/asyncapi/check.mjs
+	$(SAY) 'installing the AsyncAPI parser (about 10 seconds)'
+	@mkdir -p $(CACHE)/asyncapi
+	@cp tools/asyncapi/package.json tools/asyncapi/package-lock.json tools/asyncapi/check.mjs $(CACHE)/asyncapi/
+	@npm ci --prefix $(CACHE)/asyncapi --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: lint
+lint: $(TOOLS)/.installed $(CACHE)/asyncapi/.installed ## Go, protobuf and AsyncAPI linters; generated code and schemas are current
+	$(SAY) 'golangci-lint'
+	@$(TOOLS)/golangci-lint run --max-issues-per-linter 0 --max-same-issues 0 $(MODULES:%=./%/...)
+	$(SAY) 'the import rules can fail'
+	@.ci/planted-violations
+	$(SAY) 'protobuf: lint, no breaking change since the baseline, generated code is current'
+	@$(TOOLS)/buf lint
+	@$(TOOLS)/buf breaking --against schemas/proto/baseline.binpb
+	@.ci/generated-is-current $(TOOLS)
+	$(SAY) 'AsyncAPI'
+	@node $(CACHE)/asyncapi/check.mjs schemas/asyncapi.yaml
+
+.PHONY: format
+format: $(TOOLS)/.installed ## Format all Go code
+	@$(TOOLS)/golangci-lint fmt $(MODULES:%=./%/...)
+
+.PHONY: generate
+generate: $(TOOLS)/.installed ## Generate Go code from schemas/proto
+	$(SAY) 'generating from schemas/proto'
+	@PATH="$(TOOLS):$$PATH" buf generate
+
+.PHONY: baseline
+baseline: $(TOOLS)/.installed ## At a release only: what `buf breaking` compares with from now on
+	@$(TOOLS)/buf build -o schemas/proto/baseline.binpb
+
+.PHONY: clean
+clean: ## Remove what was built and fetched into this folder
+	@rm -rf bin .cache
+	@printf 'removed bin/ and .cache/; servers that were fetched stay in the user cache\n'
