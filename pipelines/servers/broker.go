@@ -68,6 +68,9 @@ func (b *Broker) Pid() int { return 0 }
 // Done is closed by Stop.
 func (b *Broker) Done() <-chan struct{} { return b.done }
 
+// Err is nil: the broker ends in good order only.
+func (b *Broker) Err() error { return nil }
+
 // Stop closes all connections and forgets all topics.
 func (b *Broker) Stop() error {
 	b.once.Do(func() {

@@ -59,10 +59,11 @@ const clickHouseServe = "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; " +
 // program is `clickhouse` on PATH if it is recent enough, else the library from
 // npm, which is fetched once into the user's cache.
 func StartClickHouse(ctx context.Context, o ClickHouseOptions) (*ClickHouse, error) {
-	var err error
-	if o.Dir, err = makeDir(o.Dir); err != nil {
+	folder, err := takeFolder(ctx, o.Options)
+	if err != nil {
 		return nil, fmt.Errorf("start clickhouse: %w", err)
 	}
+	defer folder.release()
 	native, err := choosePort(o.NativePort)
 	if err != nil {
 		return nil, fmt.Errorf("start clickhouse: %w", err)
@@ -71,13 +72,13 @@ func StartClickHouse(ctx context.Context, o ClickHouseOptions) (*ClickHouse, err
 	if err != nil {
 		return nil, fmt.Errorf("start clickhouse: %w", err)
 	}
-	config, err := writeClickHouseConfig(o)
+	config, err := writeClickHouseConfig(folder.dir, o.MemoryBytesMax)
 	if err != nil {
 		return nil, fmt.Errorf("start clickhouse: %w", err)
 	}
 	args := []string{
 		"--config-file=" + config,
-		"--path=" + filepath.Join(o.Dir, "data"),
+		"--path=" + filepath.Join(folder.dir, "data"),
 		"--listen_host=" + loopback,
 		"--tcp_port=" + strconv.Itoa(native),
 		"--http_port=" + strconv.Itoa(httpPort),
@@ -91,7 +92,7 @@ func StartClickHouse(ctx context.Context, o ClickHouseOptions) (*ClickHouse, err
 	// takes it from here only.
 	command.Env = append(os.Environ(), "TZ=UTC")
 	c := &ClickHouse{http: address(httpPort)}
-	p, err := launch(ctx, "clickhouse on "+address(native), o.Options, command,
+	p, err := launch(ctx, "clickhouse on "+address(native), folder, command, o.Log,
 		func(ctx context.Context) error {
 			version, err := httpGet(ctx, "http://"+c.http+"/?query=SELECT+version()")
 			if err != nil {
@@ -118,12 +119,11 @@ func (c *ClickHouse) DSN() string { return "clickhouse://" + c.Addr() + "/defaul
 func (c *ClickHouse) Version() string { return c.version }
 
 // writeClickHouseConfig writes what has no command line option.
-func writeClickHouseConfig(o ClickHouseOptions) (string, error) {
-	memory := o.MemoryBytesMax
+func writeClickHouseConfig(dir string, memory int64) (string, error) {
 	if memory <= 0 {
 		memory = clickHouseMemoryMax
 	}
-	path := filepath.Join(o.Dir, "config.xml")
+	path := filepath.Join(dir, "config.xml")
 	text := fmt.Sprintf("<clickhouse>\n  <max_server_memory_usage>%d</max_server_memory_usage>\n</clickhouse>\n", memory)
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		return "", fmt.Errorf("write configuration: %w", err)

@@ -90,9 +90,12 @@ func StartKafka(ctx context.Context, o KafkaOptions) (*Kafka, error) {
 	if err != nil {
 		return nil, errors.New("java is not on PATH: install Java 17 or later (Debian and Ubuntu: apt-get install default-jre-headless)")
 	}
-	if o.Dir, err = makeDir(o.Dir); err != nil {
+	folder, err := takeFolder(ctx, o.Options)
+	if err != nil {
 		return nil, fmt.Errorf("start kafka: %w", err)
 	}
+	defer folder.release()
+	o.Dir = folder.dir
 	if o.Port, err = choosePort(o.Port); err != nil {
 		return nil, fmt.Errorf("start kafka: %w", err)
 	}
@@ -114,10 +117,9 @@ func StartKafka(ctx context.Context, o KafkaOptions) (*Kafka, error) {
 
 	addr := address(o.Port)
 	started := &spotter{next: o.Log, want: []byte(kafkaStarted)}
-	o.Log = started
-	p, err := launch(ctx, "kafka on "+addr, o.Options, process.Command{
+	p, err := launch(ctx, "kafka on "+addr, folder, process.Command{
 		Path: java, Args: append(kafkaJavaArgs(o, classes), "kafka.Kafka", properties),
-	}, func(ctx context.Context) error {
+	}, started, func(ctx context.Context) error {
 		if !started.seen.Load() {
 			return errors.New("has not logged " + strconv.Quote(kafkaStarted))
 		}

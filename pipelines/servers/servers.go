@@ -19,7 +19,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -32,6 +31,8 @@ type Options struct {
 	// Dir is the server's own folder; it is made if missing. Data from an earlier
 	// start there is used again.
 	Dir string
+	// Fresh removes what an earlier start has left in Dir.
+	Fresh bool
 	// Log receives the server's output. Nil discards it.
 	Log io.Writer
 	// Progress is called while something is fetched: what, and how many bytes of how
@@ -45,8 +46,10 @@ type Server interface {
 	Addr() string
 	// Pid is the server's process id, 0 where it runs inside this process.
 	Pid() int
-	// Done is closed when the server has ended, for whatever reason.
+	// Done is closed when the server has ended, for whatever reason, and Err then
+	// says how: nil for exit status 0 and for the in-process servers.
 	Done() <-chan struct{}
+	Err() error
 	// Stop ends the server in good order, within a bound, else by force, and returns
 	// when it has ended. Repeating it does nothing.
 	Stop() error
@@ -76,18 +79,12 @@ func (c *child) Stop() error  { return c.Process.Stop(c.grace) }
 
 // launch starts a command that holds the folder's lock until its last process has
 // ended, and waits until ready answers nil.
-func launch(ctx context.Context, name string, o Options, command process.Command, ready func(context.Context) error) (*process.Process, error) {
-	lock, err := lockFolder(ctx, o.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
-	}
-	defer func() { _ = lock.Close() }()
-
-	tail := process.NewTail(o.Log)
+func launch(ctx context.Context, name string, f *folder, command process.Command, log io.Writer, ready func(context.Context) error) (*process.Process, error) {
+	tail := process.NewTail(log)
 	command.Output = tail
-	command.Dir = o.Dir
+	command.Dir = f.dir
 	// The lock goes first, so that it is descriptor 3 in every child.
-	command.Inherit = append([]*os.File{lock}, command.Inherit...)
+	command.Inherit = append([]*os.File{f.lock}, command.Inherit...)
 	p, err := process.Start(command)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
@@ -173,20 +170,4 @@ func dial(ctx context.Context, addr string) error {
 		return err
 	}
 	return conn.Close()
-}
-
-// makeDir makes the server's folder and returns it as an absolute path: the server
-// runs in it, so that a relative path would mean another place.
-func makeDir(dir string) (string, error) {
-	if dir == "" {
-		return "", fmt.Errorf("no folder given")
-	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return "", fmt.Errorf("find folder: %w", err)
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("make folder: %w", err)
-	}
-	return dir, nil
 }

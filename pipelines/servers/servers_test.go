@@ -217,7 +217,19 @@ func TestFolderServesOneServer(t *testing.T) {
 		t.Fatalf("a second server in the same folder: %v", err)
 	}
 	requireStops(t, first)
-	serverstest.StartRedis(t, servers.RedisOptions{Options: servers.Options{Dir: dir}})
+	if first.Err() != nil {
+		t.Errorf("stopped in good order: %v", first.Err())
+	}
+
+	o := servers.RedisOptions{Options: servers.Options{Dir: dir}, AppendOnly: true}
+	kept := serverstest.StartRedis(t, o)
+	redis(t, kept.Addr(), "SET", "payment", "open")
+	requireStops(t, kept)
+	o.Fresh = true
+	fresh := serverstest.StartRedis(t, o)
+	if got := redis(t, fresh.Addr(), "EXISTS", "payment"); got != "0" {
+		t.Errorf("a fresh folder holds %s keys", got)
+	}
 }
 
 // TestServersEndWithTheirStarter kills a starter and starts in the same folder again,
