@@ -68,14 +68,14 @@ type Recorder struct {
 }
 
 // NewRecorder starts the rolling snapshot anew, at its first bucket.
-func NewRecorder(s *State) *Recorder { return &Recorder{state: s} }
+func NewRecorder(s *State) *Recorder { return &Recorder{state: s, least: minSnapshotBytes} }
 
 // Commit collects the changes for commit number sequence, whose last folded
 // record lies before position.
 func (r *Recorder) Commit(sequence uint64, position Position) (Changes, error) {
 	t := r.state.payments
 	c := Changes{Delta: t.delta()}
-	budget := max(minSnapshotBytes, len(c.Delta))
+	budget := max(r.least, len(c.Delta))
 	for range bucketCount {
 		if budget <= 0 {
 			break

@@ -303,3 +303,9 @@ func (s *State) settle(p *tracked, group int, moment int64) {
 	s.payments.touch(p)
 	s.timers[group].set(p, next)
 }
+
+// Payments is how many the state holds.
+func (s *State) Payments() int { return s.payments.count }
+
+// Changed tells whether a payment changed since the last commit.
+func (s *State) Changed() bool { return len(s.payments.dirty) > 0 || len(s.payments.removed) > 0 }

@@ -6,6 +6,7 @@ package alert
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"settlewatch/schemas/event"
 	"settlewatch/schemas/topic"
@@ -162,6 +163,16 @@ func Decode(b []byte) (*Alert, error) {
 		return nil, fmt.Errorf("decode alert: %w", err)
 	}
 	return a, nil
+}
+
+// MomentMs is MomentJudged in Unix milliseconds, the timestamp of the alert's
+// record; 0 where it is not an instant.
+func (a *Alert) MomentMs() int64 {
+	at, err := time.Parse(time.RFC3339, a.MomentJudged)
+	if err != nil {
+		return 0
+	}
+	return at.UnixMilli()
 }
 
 // Header is one record header.

@@ -1,0 +1,336 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"settlewatch/pipelines/hop"
+	"settlewatch/schemas/event"
+	"settlewatch/schemas/topic"
+)
+
+// MarkHeader is the header of a mark that a loader writes between played records:
+// Unix milliseconds, decimal.
+const MarkHeader = "settlewatch-mark"
+
+// ErrSourceChanged is a source that no longer reaches back to the committed
+// offset, or ends before it: cut, created anew, or past its retention.
+var ErrSourceChanged = errors.New("the source is not the one that was read before")
+
+// Intake makes a raw record what the log shall hold. How bytes become an event
+// must be the same for every instance that appends under one source's name.
+type Intake interface {
+	// Event of the raw bytes, or the reason why there is none.
+	Event(raw []byte) (*event.Event, error)
+	// DeadLetter is the record for the dead-letter topic; nothing in it is a card number.
+	DeadLetter(source event.Source, raw Record, reason error) (Record, error)
+}
+
+// Ingest appends one kind of sources to the payment log.
+type Ingest struct {
+	Log     Log
+	Clock   Clock
+	Configs *Configs
+	Intake  Intake
+	Logger  *slog.Logger
+	// Service and Profile are parts of the sources' names.
+	Service string
+	Profile string
+	Version uint32
+	// MarkEvery is the time between marks. Defaults to 250ms.
+	MarkEvery time.Duration
+	// Seen is told of every batch; nil is silent.
+	Seen func(IngestProgress)
+}
+
+// IngestProgress is what one batch of a source came to.
+type IngestProgress struct {
+	Source                             string
+	Events, DeadLetters, UnknownFields int
+	Next, HighWatermark                int64
+}
+
+func (i *Ingest) source(a Assignment) event.Source {
+	return event.Source{
+		Service: i.Service, Topic: a.Topic, Partition: a.Partition, Profile: i.Profile, Version: i.Version,
+	}
+}
+
+// Own reads one assigned partition until ctx is done, which is no error.
+func (i *Ingest) Own(ctx context.Context, a Assignment) error {
+	source := i.source(a)
+	err := i.own(ctx, a, source)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ingest %s: %w", source, err)
+	}
+	return nil
+}
+
+func (i *Ingest) own(ctx context.Context, a Assignment, source event.Source) error {
+	reader, err := i.Log.Open(a.Topic, a.Partition)
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	defer func() { _ = reader.Close() }()
+	start, err := startOffset(ctx, reader, a.Offset)
+	if err != nil {
+		return err
+	}
+	partitions, err := i.Log.Partitions(ctx, topic.PaymentLog.Name)
+	if err != nil {
+		return fmt.Errorf("partitions of %s: %w", topic.PaymentLog.Name, err)
+	}
+	s := &ingestion{
+		Ingest: i, assignment: a, name: source, source: source.String(), reader: reader,
+		next: start, committed: start, outbox: make([][]Record, partitions),
+	}
+	return s.run(ctx)
+}
+
+// startOffset is the committed offset, or the first there is: no committed offset
+// means first, never latest.
+func startOffset(ctx context.Context, reader Reader, committed int64) (int64, error) {
+	first, end, err := reader.Bounds(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read bounds: %w", err)
+	}
+	if committed == None {
+		return first, nil
+	}
+	if committed < first || committed > end {
+		return 0, fmt.Errorf("%w: committed offset %d, but the topic holds %d to %d; "+
+			"if it was created anew, give the source a new profile version in the configuration",
+			ErrSourceChanged, committed, first, end)
+	}
+	return committed, nil
+}
+
+// ingestion is one Own: one goroutine, so that appends stay in the source's order.
+type ingestion struct {
+	*Ingest
+	assignment Assignment
+	name       event.Source
+	source     string
+	reader     Reader
+	writer     hop.Writer
+
+	next, committed int64
+	outbox          [][]Record // by log partition, in order
+	letters         []Record
+	marked          time.Time // when the last mark was appended, and its T
+	markedT         int64
+	progress        IngestProgress
+}
+
+func (s *ingestion) markEvery() time.Duration {
+	if s.MarkEvery > 0 {
+		return s.MarkEvery
+	}
+	return 250 * time.Millisecond
+}
+
+func (s *ingestion) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		// T is read before the fetch is sent: what the reply does not show arrived later.
+		before := s.Clock.Now()
+		batch, err := s.reader.Fetch(ctx, s.next, s.markEvery())
+		if errors.Is(err, ErrOffsetOutOfRange) {
+			return fmt.Errorf("fetch offset %d: %w: %w", s.next, ErrSourceChanged, err)
+		}
+		if err != nil {
+			return fmt.Errorf("fetch offset %d: %w", s.next, err)
+		}
+		s.writer.Fetched(before.UnixMilli(), batch.HighWatermark)
+		s.progress = IngestProgress{Source: s.source, HighWatermark: batch.HighWatermark}
+		for k := range batch.Records {
+			if batch.Records[k].Offset < s.next {
+				continue // a compressed batch begins before the offset asked for
+			}
+			if err := s.take(ctx, &batch.Records[k]); err != nil {
+				return err
+			}
+		}
+		s.next = max(s.next, batch.Next)
+		s.writer.Queued(s.next)
+		if err := s.mark(ctx, before); err != nil {
+			return err
+		}
+		if err := s.flush(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take queues what one raw record becomes.
+func (s *ingestion) take(ctx context.Context, raw *Record) error {
+	if t, is := markOf(raw); is {
+		return s.takeMark(ctx, raw, t)
+	}
+	e, err := s.Intake.Event(raw.Value)
+	if err != nil {
+		return s.refuse(raw, err)
+	}
+	s.progress.Events++
+	if e.Leftover != nil {
+		s.progress.UnknownFields += int(e.Leftover.UnknownCount)
+	}
+	p := topic.Partition([]byte(e.PaymentKey), len(s.outbox))
+	return s.queue(p, e.PaymentKey, raw.TimeMs, &event.LogRecord{
+		Origin:    &event.Origin{Source: s.source, Offset: raw.Offset},
+		ArrivalMs: raw.TimeMs,
+		Body:      &event.LogRecord_Event{Event: e},
+	})
+}
+
+func (s *ingestion) queue(partition int32, key string, timeMs int64, r *event.LogRecord) error {
+	value, err := r.MarshalVT()
+	if err != nil {
+		return fmt.Errorf("encode record of offset %d: %w", r.Origin.Offset, err)
+	}
+	s.outbox[partition] = append(s.outbox[partition], Record{Key: []byte(key), Value: value, TimeMs: timeMs})
+	return nil
+}
+
+func (s *ingestion) refuse(raw *Record, reason error) error {
+	s.progress.DeadLetters++
+	letter, err := s.Intake.DeadLetter(s.name, *raw, reason)
+	if err != nil {
+		return fmt.Errorf("make dead letter of offset %d: %w", raw.Offset, err)
+	}
+	s.letters = append(s.letters, letter)
+	return nil
+}
+
+func markOf(raw *Record) (int64, bool) {
+	for _, h := range raw.Headers {
+		if h.Key == MarkHeader {
+			t, err := strconv.ParseInt(string(h.Value), 10, 64)
+			return t, err == nil && len(raw.Value) == 0
+		}
+	}
+	return 0, false
+}
+
+// ErrMarkInLive is a loader's mark in a source whose marks come from the clock.
+var ErrMarkInLive = errors.New("a played mark in a live source")
+
+// takeMark queues a loader's mark. A source that CONFIG does not know yet waits:
+// without its marks nothing of it could ever become due.
+func (s *ingestion) takeMark(ctx context.Context, raw *Record, t int64) error {
+	warned := false
+	for {
+		clock, changed := s.Configs.Clock(s.source)
+		switch clock {
+		case event.Clock_CLOCK_PLAYED:
+			return s.queueMark(t)
+		case event.Clock_CLOCK_LIVE:
+			return s.refuse(raw, ErrMarkInLive)
+		}
+		if !warned {
+			warned = true
+			s.Logger.Warn("waiting for a configuration that expects this source", "source", s.source)
+			if err := s.flush(ctx); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+func (s *ingestion) queueMark(t int64) error {
+	for p := range s.outbox {
+		err := s.queue(int32(p), "", t, &event.LogRecord{
+			Origin: &event.Origin{Source: s.source}, ArrivalMs: t,
+			Body: &event.LogRecord_Mark{Mark: &event.Mark{TMs: t}},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mark queues a live source's mark behind its events, when it is time.
+func (s *ingestion) mark(ctx context.Context, now time.Time) error {
+	t, ready := s.writer.Mark()
+	if !ready || t <= s.markedT || now.Sub(s.marked) < s.markEvery() {
+		return nil
+	}
+	if clock, _ := s.Configs.Clock(s.source); clock != event.Clock_CLOCK_LIVE {
+		return nil
+	}
+	expected, err := s.topicExpected(ctx)
+	if err != nil || !expected {
+		return err
+	}
+	s.marked, s.markedT = now, t
+	return s.queueMark(t)
+}
+
+// topicExpected: a raw partition that CONFIG does not know yet stops its topic's
+// marks, since what lies in it would not be waited for.
+func (s *ingestion) topicExpected(ctx context.Context) (bool, error) {
+	n, err := s.Log.Partitions(ctx, s.assignment.Topic)
+	if err != nil {
+		return false, fmt.Errorf("partitions of %s: %w", s.assignment.Topic, err)
+	}
+	for p := range n {
+		name := s.name
+		name.Partition = int32(p)
+		if clock, _ := s.Configs.Clock(name.String()); clock == event.Clock_CLOCK_UNKNOWN {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// flush appends what is queued, waits for every acknowledgement, and only then
+// commits. A crash in between repeats, and the reader's rule drops the repeats.
+func (s *ingestion) flush(ctx context.Context) error {
+	g, gctx := errgroup.WithContext(ctx)
+	for p, records := range s.outbox {
+		if len(records) > 0 {
+			g.Go(func() error { return s.Log.Append(gctx, topic.PaymentLog.Name, int32(p), records) })
+		}
+	}
+	if len(s.letters) > 0 {
+		g.Go(func() error { return s.Log.Append(gctx, topic.DeadLetters.Name, 0, s.letters) })
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("append: %w", err)
+	}
+	for p := range s.outbox {
+		s.outbox[p] = s.outbox[p][:0]
+	}
+	s.letters = s.letters[:0]
+	return s.commit(ctx)
+}
+
+func (s *ingestion) commit(ctx context.Context) error {
+	// While take waits for a CONFIG, next is still what was committed.
+	if s.next > s.committed {
+		if err := s.assignment.Commit(ctx, s.next); err != nil {
+			return fmt.Errorf("commit offset %d: %w", s.next, err)
+		}
+		s.committed = s.next
+	}
+	s.progress.Next = s.next
+	if s.Seen != nil {
+		s.Seen(s.progress)
+	}
+	return nil
+}

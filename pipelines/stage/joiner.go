@@ -1,0 +1,319 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"golang.org/x/sync/errgroup"
+
+	"settlewatch/pipelines/join"
+	"settlewatch/schemas/event"
+	"settlewatch/schemas/payment"
+	"settlewatch/schemas/topic"
+)
+
+// ErrLogChanged is a payment log that is not the one that the stored state was
+// folded from, or that no longer reaches back to where it must be folded from.
+var ErrLogChanged = errors.New("the payment log is not the one that the state was folded from")
+
+// Joiner folds partitions of the payment log and publishes alerts.
+type Joiner struct {
+	Log Log
+	// State opens the state of one partition for a new owner.
+	State  func(partition int32) State
+	Clock  Clock
+	Logger *slog.Logger
+	// FencedWait is how long an owner that was fenced stays away before it draws a
+	// token again, if its assignment lasts. Defaults to 2s.
+	FencedWait time.Duration
+	// CommitEvery is the longest time between commits while only marks come in.
+	// Defaults to 1s.
+	CommitEvery time.Duration
+	// Seen is told of every batch; nil is silent.
+	Seen func(JoinProgress)
+}
+
+// JoinProgress is what one batch of a partition came to.
+type JoinProgress struct {
+	Partition           int32
+	Records             int
+	Alerts              int
+	Next, HighWatermark int64
+}
+
+// Own folds one assigned partition until ctx is done, which is no error.
+func (j *Joiner) Own(ctx context.Context, a Assignment) error {
+	for {
+		err := j.own(ctx, a)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrFenced):
+			// Another owner drew a token, or the store was wiped or rolled back. Either
+			// way what is in memory is worth nothing; the store says where to go on.
+			j.Logger.Warn("fenced, loading again after a pause", "partition", a.Partition, "pause", j.fencedWait())
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(j.fencedWait()):
+			}
+		case err != nil:
+			return fmt.Errorf("join partition %d: %w", a.Partition, err)
+		}
+	}
+}
+
+func (j *Joiner) fencedWait() time.Duration {
+	if j.FencedWait > 0 {
+		return j.FencedWait
+	}
+	return 2 * time.Second
+}
+
+func (j *Joiner) commitEvery() time.Duration {
+	if j.CommitEvery > 0 {
+		return j.CommitEvery
+	}
+	return time.Second
+}
+
+// folding is one owner's time with a partition.
+type folding struct {
+	*Joiner
+	assignment Assignment
+	reader     Reader
+	store      State
+	state      *join.State
+	recorder   *join.Recorder
+
+	sequence  uint64 // of the last commit
+	committed int64
+	position  join.Position // behind the last folded record
+	since     time.Time     // of the last commit
+	out       join.Output
+	record    event.LogRecord
+}
+
+func (j *Joiner) own(ctx context.Context, a Assignment) error {
+	reader, err := j.Log.Open(a.Topic, a.Partition)
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	defer func() { _ = reader.Close() }()
+	f := &folding{Joiner: j, assignment: a, reader: reader, store: j.State(a.Partition)}
+	if err := f.load(ctx); err != nil {
+		return err
+	}
+	f.since = j.Clock.Now()
+	for ctx.Err() == nil {
+		if err := f.batch(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// load draws the token first, so that no earlier owner can commit any more, and
+// then reads. Nothing is published before the state is whole.
+func (f *folding) load(ctx context.Context) error {
+	if err := f.store.Acquire(ctx); err != nil {
+		return fmt.Errorf("acquire: %w", err)
+	}
+	stored, err := f.store.Load(ctx)
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	first, end, err := f.reader.Bounds(ctx)
+	if err != nil {
+		return fmt.Errorf("read bounds: %w", err)
+	}
+	if stored.Meta == nil {
+		if first > 0 {
+			return fmt.Errorf("%w: nothing is stored, and the log begins at offset %d: a fold must begin at 0", ErrLogChanged, first)
+		}
+		f.state = join.New()
+	} else {
+		buckets := make([]join.Bucket, len(stored.Buckets))
+		for i, b := range stored.Buckets {
+			buckets[i] = join.Bucket{Index: b.Index, Value: b.Value}
+		}
+		if f.state, f.position, err = join.Load(stored.Meta, buckets, stored.Ring); err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
+		if f.position.Offset < first || f.position.Offset > end {
+			return fmt.Errorf("%w: the state stands at offset %d, the log holds %d to %d", ErrLogChanged, f.position.Offset, first, end)
+		}
+		if err := f.checkPrevious(ctx, first); err != nil {
+			return err
+		}
+	}
+	f.sequence, f.committed = stored.Sequence, f.position.Offset
+	f.recorder = join.NewRecorder(f.state)
+	f.Logger.Info("partition loaded", "partition", f.assignment.Partition, "offset", f.position.Offset, "payments", f.state.Payments())
+	return nil
+}
+
+// checkPrevious compares the record before the stored position with the hash that
+// the commit holds: a log made anew, or folded by somebody else, differs there.
+func (f *folding) checkPrevious(ctx context.Context, first int64) error {
+	previous := f.position.Offset - 1
+	if previous < first {
+		return nil
+	}
+	for {
+		batch, err := f.reader.Fetch(ctx, previous, time.Second)
+		if err != nil {
+			return fmt.Errorf("fetch offset %d: %w", previous, err)
+		}
+		for _, r := range batch.Records {
+			if r.Offset < previous {
+				continue
+			}
+			if r.Offset > previous || xxhash.Sum64(r.Value) != f.position.RecordSum {
+				return fmt.Errorf("%w: another record stands at offset %d", ErrLogChanged, previous)
+			}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// batch folds what one fetch brings, publishes, and commits. Commit follows
+// publish: a crash between them repeats the same bytes, never loses.
+func (f *folding) batch(ctx context.Context) error {
+	batch, err := f.reader.Fetch(ctx, f.position.Offset, f.commitEvery())
+	if errors.Is(err, ErrOffsetOutOfRange) {
+		return fmt.Errorf("fetch offset %d: %w: %w", f.position.Offset, ErrLogChanged, err)
+	}
+	if err != nil {
+		return fmt.Errorf("fetch offset %d: %w", f.position.Offset, err)
+	}
+	f.out.Alerts, f.out.Payments = f.out.Alerts[:0], f.out.Payments[:0]
+	for i := range batch.Records {
+		r := &batch.Records[i]
+		if r.Offset < f.position.Offset {
+			continue
+		}
+		if err := f.fold(r); err != nil {
+			return fmt.Errorf("fold offset %d: %w", r.Offset, err)
+		}
+	}
+	if err := f.publish(ctx); err != nil {
+		return err
+	}
+	if f.Seen != nil {
+		f.Seen(JoinProgress{
+			Partition: f.assignment.Partition, Records: len(batch.Records), Alerts: len(f.out.Alerts),
+			Next: f.position.Offset, HighWatermark: batch.HighWatermark,
+		})
+	}
+	return f.commit(ctx)
+}
+
+func (f *folding) fold(r *Record) error {
+	f.record = event.LogRecord{}
+	if err := f.record.UnmarshalVT(r.Value); err != nil {
+		return fmt.Errorf("decode: %w", err)
+	}
+	if f.record.Origin == nil {
+		return errors.New("decode: the record has no origin")
+	}
+	if err := f.state.Step(&f.record, &f.out); err != nil {
+		return err
+	}
+	f.position = join.Position{Offset: r.Offset + 1, RecordSum: xxhash.Sum64(r.Value)}
+	return nil
+}
+
+// publish appends alerts, each kind to its topic, and the last snapshot of every
+// payment that was judged.
+func (f *folding) publish(ctx context.Context) error {
+	type place struct {
+		topic     string
+		partition int32
+	}
+	outbox := make(map[place][]Record)
+	for _, a := range f.out.Alerts {
+		body, err := a.Encode()
+		if err != nil {
+			return err
+		}
+		t := a.Kind.Topic()
+		r := Record{Key: []byte(a.PaymentKey), Value: body, TimeMs: a.MomentMs()}
+		for _, h := range a.Headers() {
+			r.Headers = append(r.Headers, Header{Key: h.Key, Value: []byte(h.Value)})
+		}
+		at := place{t.Name, topic.Partition(r.Key, t.Partitions)}
+		outbox[at] = append(outbox[at], r)
+	}
+	for _, p := range latest(f.out.Payments) {
+		body, err := p.MarshalVT()
+		if err != nil {
+			return fmt.Errorf("encode payment: %w", err)
+		}
+		r := Record{Key: []byte(p.PaymentKey), Value: body, TimeMs: p.JudgedMs}
+		at := place{topic.Payments.Name, topic.Partition(r.Key, topic.Payments.Partitions)}
+		outbox[at] = append(outbox[at], r)
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for at, records := range outbox {
+		g.Go(func() error { return f.Log.Append(gctx, at.topic, at.partition, records) })
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	return nil
+}
+
+// latest keeps the last snapshot of each payment's life, in order. Which ones are
+// left out depends on the batch; what is left is the same for every cut.
+func latest(all []*payment.Payment) []*payment.Payment {
+	type life struct{ key, id string }
+	last := make(map[life]int, len(all))
+	for i, p := range all {
+		last[life{p.PaymentKey, string(p.Life)}] = i
+	}
+	kept := make([]*payment.Payment, 0, len(last))
+	for i, p := range all {
+		if last[life{p.PaymentKey, string(p.Life)}] == i {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// commit stores the batch. Marks alone change no payment: their place is stored
+// with the next change, or after a while.
+func (f *folding) commit(ctx context.Context) error {
+	now := f.Clock.Now()
+	if f.position.Offset == f.committed || (!f.state.Changed() && now.Sub(f.since) < f.commitEvery()) {
+		return nil
+	}
+	changes, err := f.recorder.Commit(f.sequence+1, f.position)
+	if err != nil {
+		return err
+	}
+	c := Commit{
+		Sequence: f.sequence + 1, FromOffset: f.committed, ToOffset: f.position.Offset,
+		Meta: changes.Meta, Delta: changes.Delta, TrimTo: changes.TrimTo,
+		Buckets: make([]Bucket, len(changes.Buckets)),
+	}
+	for i, b := range changes.Buckets {
+		c.Buckets[i] = Bucket{Index: b.Index, Value: b.Value}
+	}
+	if err := f.store.Commit(ctx, c); err != nil {
+		return fmt.Errorf("commit up to offset %d: %w", f.position.Offset, err)
+	}
+	f.sequence, f.committed, f.since = c.Sequence, c.ToOffset, now
+	// The group's offset is a hint for people who watch the lag; Redis is the truth.
+	if err := f.assignment.Commit(ctx, f.committed); err != nil && ctx.Err() == nil {
+		f.Logger.Warn("the group did not take the offset", "partition", f.assignment.Partition, "error", err)
+	}
+	return nil
+}
