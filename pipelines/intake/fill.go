@@ -1,0 +1,297 @@
+package intake
+
+import (
+	"crypto/sha256"
+
+	"settlewatch/schemas/event"
+)
+
+// parts is the event and those of its messages that nearly every record has, so
+// that they are one allocation.
+type parts struct {
+	event      event.Event
+	amounts    event.Amounts
+	time       event.Time
+	parties    event.Parties
+	provenance event.Provenance
+	references [3]event.Reference
+	list       [3]*event.Reference
+	hashes     [2][16]byte // id, raw hash
+	minor      [8]int64
+	days       int32
+	businessMs int64
+}
+
+// builder turns the arena into strings and fills one event.
+type builder struct {
+	*Decoder
+	*parts
+	kind *recordType
+	text string // the arena
+	used int    // of minor
+}
+
+// fill makes the event of a record that has passed every check.
+func (d *Decoder) fill(kind *recordType) *event.Event {
+	key := d.appendKey()
+	d.collectLeftover(kind)
+	b := builder{Decoder: d, parts: new(parts), kind: kind, text: string(d.arena)}
+	e := &b.event
+	e.PaymentKey = b.text[key.start:key.end]
+	e.Kind, e.Mode, e.Side, e.Stage, e.AdjustmentTarget = kind.kind, kind.mode, kind.side, kind.stage, kind.target
+	if b.uses(fMode) {
+		e.Mode = event.Mode_MODE_SINGLE + event.Mode(b.numbers[fMode])
+	}
+	e.Outcome = b.outcome()
+	e.Operation = event.Operation_OPERATION_NEW + event.Operation(b.word(fOperation, operationNew))
+	b.fillCard()
+	b.fillIdentity()
+	b.fillAmounts()
+	b.fillResponse()
+	b.fillReferences()
+	b.fillLine()
+	b.fillTime()
+	b.fillParties()
+	b.fillLeftover()
+	return e
+}
+
+func (b *builder) string(id fieldID) string {
+	if !b.uses(id) {
+		return ""
+	}
+	return b.text[b.texts[id].start:b.texts[id].end]
+}
+
+// uses tells whether the record has the field and its type gives it a meaning.
+func (b *builder) uses(id fieldID) bool { return (b.kind.uses & b.present).has(id) }
+
+// word is the index of a word; silence means the given one.
+func (b *builder) word(id fieldID, silence int64) int64 {
+	if b.uses(id) {
+		return b.numbers[id]
+	}
+	return silence
+}
+
+func (b *builder) flag(id fieldID) bool { return b.word(id, 0) == 1 }
+
+// optional is a pointer to the field's number; nil where it is absent.
+func (b *builder) optional(id fieldID) *int64 {
+	if !b.uses(id) {
+		return nil
+	}
+	place := &b.minor[b.used]
+	b.used++
+	*place = b.numbers[id]
+	return place
+}
+
+func (d *Decoder) appendKey() span {
+	start := len(d.arena)
+	d.arena = append(d.arena, d.text(d.texts[fAcquirer])...)
+	if d.has(fOrderID) {
+		d.arena = append(d.arena, "|o|"...)
+		d.arena = append(d.arena, d.text(d.texts[fOrderID])...)
+		return span{start, len(d.arena)}
+	}
+	d.arena = append(d.arena, "|r|"...)
+	d.arena = append(d.arena, d.text(d.texts[fRRN])...)
+	d.arena = append(d.arena, '|')
+	d.arena = append(d.arena, d.text(d.texts[fTerminalID])...)
+	d.arena = append(d.arena, '|')
+	d.arena = append(d.arena, d.text(d.texts[fPaymentDate])...)
+	return span{start, len(d.arena)}
+}
+
+func (b *builder) outcome() event.Outcome {
+	switch b.kind.outcome {
+	case outcomeByClass:
+		return outcomeOfClass[ClassOf(b.string(fResponseCode))]
+	case outcomeByProof:
+		if b.string(fResponseCode) == proven {
+			return event.Outcome_OUTCOME_ACCEPTED
+		}
+		return event.Outcome_OUTCOME_UNKNOWN
+	case outcomeByStatus:
+		return statusOutcomes[b.word(fStatus, 0)]
+	default:
+		return event.Outcome_OUTCOME_ACCEPTED
+	}
+}
+
+func (b *builder) fillCard() {
+	if b.cardSize == 0 {
+		return
+	}
+	card := &event.Card{}
+	card.Bin, card.Last4 = b.cardEnds()
+	if b.mac != nil {
+		b.mac.Reset()
+		b.mac.Write(b.cardDigits())
+		card.Token, card.KeyId = b.mac.Sum(nil), b.keyID
+	}
+	b.event.Card = card
+}
+
+// cardEnds are the BIN, six digits, and the last four.
+func (d *Decoder) cardEnds() (bin, last4 string) {
+	card := d.cardDigits()
+	return string(card[:6]), string(card[len(card)-4:])
+}
+
+func (b *builder) fillIdentity() {
+	acquirer := b.string(fAcquirer)
+	var id event.ID
+	switch {
+	case b.feed != Settlement:
+		id = RecordID(b.feed, acquirer, b.string(fEventID))
+	case b.has(fLineID):
+		id = LineID(acquirer, b.string(fBatchID), b.string(fLineID))
+	default:
+		id = b.contentID(b.event.GetCard().GetToken())
+	}
+	b.hashes[0] = id
+	b.event.Id = b.hashes[0][:]
+
+	if b.has(fReplaces) {
+		replaced := RecordID(b.feed, acquirer, b.string(fReplaces))
+		if b.feed == Settlement {
+			replaced = LineID(acquirer, b.batch(fReplacesBatchID), b.string(fReplaces))
+		}
+		b.event.Replaces = replaced[:]
+	}
+
+	b.hashes[1] = b.rawHash()
+	b.provenance.RawHash = b.hashes[1][:]
+	b.event.Provenance = &b.provenance
+}
+
+// batch is the named batch, or else the record's own.
+func (b *builder) batch(id fieldID) string {
+	if b.uses(id) {
+		return b.string(id)
+	}
+	return b.string(fBatchID)
+}
+
+// rawHash is SHA-256 of the raw bytes, cut to 128 bits, with the value of
+// card_number left out: who knows the rest of a record could else find the
+// number by trying.
+func (d *Decoder) rawHash() (short [16]byte) {
+	sum := sha256.Sum256(d.raw)
+	if d.cardSize > 0 {
+		h := sha256.New()
+		h.Write(d.raw[:d.where[fCardNumber].start])
+		h.Write(d.raw[d.where[fCardNumber].end:])
+		h.Sum(sum[:0])
+	}
+	copy(short[:], sum[:])
+	return short
+}
+
+// fillAmounts: without an amount there is no message, also where a currency is given.
+func (b *builder) fillAmounts() {
+	if amountFields&b.present&b.kind.uses == 0 {
+		return
+	}
+	a := &b.amounts
+	a.Currency = b.string(fCurrency)
+	a.GrossMinor = b.optional(fGross)
+	a.NetMinor = b.optional(fNet)
+	a.ApprovedMinor = b.optional(fApproved)
+	a.AuthorizedTotalMinor = b.optional(fAuthorizedTotal)
+	a.ReplacementMinor = b.optional(fReplacement)
+	a.Delta = b.flag(fDelta)
+	switch {
+	case a.GrossMinor != nil:
+		a.TransactionMinor = b.optional(fGross)
+	case a.NetMinor != nil:
+		a.TransactionMinor = b.optional(fNet)
+	default:
+		a.TransactionMinor = b.optional(fAmount)
+	}
+	if b.uses(fFee) {
+		a.Fees = []*event.Fee{{AmountMinor: b.numbers[fFee]}}
+	}
+	b.event.Amounts = a
+}
+
+func (b *builder) fillResponse() {
+	if code := b.string(fResponseCode); code != "" {
+		b.event.Response = &event.Response{Code: code, Namespace: "de39", Class: string(ClassOf(code))}
+	}
+	if b.flag(fIncremental) {
+		b.event.Special = &event.Special{Incremental: true}
+	}
+	if b.kind.dispute != "" {
+		b.event.Special = &event.Special{DisputeStage: b.kind.dispute}
+	}
+}
+
+func (b *builder) fillReferences() {
+	n := 0
+	for _, r := range [...]struct {
+		id   fieldID
+		name string
+	}{{fRRN, "rrn"}, {fSTAN, "stan"}, {fOrderID, "order"}} {
+		if b.uses(r.id) {
+			reference := &b.references[n]
+			reference.Type, reference.Value, reference.Scope = r.name, b.string(r.id), b.string(fAcquirer)
+			b.list[n] = reference
+			n++
+		}
+	}
+	b.event.References = b.list[:n:n]
+	if b.uses(fCaptureID) || b.uses(fSequence) || b.uses(fFinal) {
+		b.event.Capture = &event.CaptureRef{
+			Id:       b.string(fCaptureID),
+			Sequence: uint32(b.word(fSequence, 0)),
+			Final:    b.flag(fFinal),
+		}
+	}
+}
+
+func (b *builder) fillLine() {
+	if b.feed != Settlement {
+		return
+	}
+	line := &event.Line{
+		BatchId:    b.string(fBatchID),
+		LineId:     b.string(fLineID),
+		Occurrence: uint32(b.occurrence()),
+		FileId:     b.string(fFileID),
+	}
+	if b.uses(fTakesBackLineID) {
+		id := LineID(b.string(fAcquirer), b.batch(fTakesBackBatchID), b.string(fTakesBackLineID))
+		line.TakesBack = id[:]
+	}
+	b.event.Line = line
+	if b.uses(fStage) {
+		b.event.Stage = event.Stage_STAGE_CLEARED + event.Stage(b.numbers[fStage])
+	}
+	if b.uses(fHoldReason) || b.uses(fHoldUntil) {
+		b.event.Due = &event.Due{HoldReason: b.string(fHoldReason), HoldUntilMs: b.optional(fHoldUntil)}
+	}
+}
+
+func (b *builder) fillTime() {
+	if b.uses(fBusinessTime) {
+		b.businessMs = b.numbers[fBusinessTime]
+		b.time.BusinessMs = &b.businessMs
+		b.time.Zone, b.time.ZoneFrom = b.text[b.zone.start:b.zone.end], "record"
+		b.event.Time = &b.time
+	}
+	if b.uses(fSettlementDate) {
+		b.days = int32(b.numbers[fSettlementDate])
+		b.time.SettlementDate = &b.days
+		b.event.Time = &b.time
+	}
+}
+
+func (b *builder) fillParties() {
+	p := &b.parties
+	p.Acquirer, p.Merchant, p.Terminal = b.string(fAcquirer), b.string(fMerchantID), b.string(fTerminalID)
+	p.Channel, p.Operator = b.string(fChannel), b.string(fOperator)
+	b.event.Parties = p
+}
