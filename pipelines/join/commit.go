@@ -61,10 +61,11 @@ var ErrNewerState = errors.New("stored state is of a newer version")
 // A Recorder cuts a State into commits: it remembers where the rolling rewrite of
 // the snapshot stands. One belongs to one owner's time with a partition.
 type Recorder struct {
-	state    *State
-	cursor   int    // the next bucket to look at
-	started  uint64 // the commit that the current round began with
-	trimmed  uint64
+	state   *State
+	cursor  int    // the next bucket to look at
+	started uint64 // the commit that the current round began with
+	trimmed uint64
+	least   int // bytes of the snapshot that a commit rewrites
 }
 
 // NewRecorder starts the rolling snapshot anew, at its first bucket.

@@ -28,7 +28,7 @@ type ledger struct {
 	// The captures together exceed what was authorized: lines count as naming none.
 	capped bool
 
-	refunded   int64 // effective refunds, whatever the terms make of them
+	refunded int64 // effective refunds, whatever the terms make of them
 
 	owed  []int64 // scratch of limit, by capture
 	sides []side  // scratch of excess, by capture
