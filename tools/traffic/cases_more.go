@@ -72,21 +72,21 @@ var moreCases = []Case{
 		Want:  []Want{unsettled(100).resolved(2)},
 	},
 	{
-		Name: "refund answered late, gross", Words: "A100, F100, refunds gross, due", Gross: true,
+		Name: "refunded in full, gross", Words: "A100, F100, refunds gross, due", Gross: true,
 		Steps: []Step{sale(100), refunded(100)},
 		Want:  []Want{unsettled(100)},
 	},
 	{
-		Name: "hold released", Words: "A100, hold until due + 9 days, released due + 1 day",
-		Steps: []Step{sale(100), held("minimum_payout", due(9*24*time.Hour)), released().arrives(due(24 * time.Hour))},
+		Name: "hold released", Words: "A100, hold until due + 20 days, released due + 1 day",
+		Steps: []Step{sale(100), held("minimum_payout", due(20*24*time.Hour)), released().arrives(due(24 * time.Hour))},
 		Want:  []Want{unsettled(100)},
 	},
 	{
-		Name: "held, then settled", Words: "A100, hold until due + 9 days, S100",
-		Steps: []Step{sale(100), held("risk_review", due(9*24*time.Hour)), line(100).arrives(file(2))},
+		Name: "held, then settled", Words: "A100, hold until due + 20 days, S100",
+		Steps: []Step{sale(100), held("risk_review", due(20*24*time.Hour)), line(100).arrives(file(2))},
 	},
 	{
-		Name: "correction before its line", Words: "A100, correction to 100, then S60, due",
+		Name: "correction before its line", Words: "A100, the correction to 100 of a line that comes later, then S60, due",
 		Steps: []Step{
 			sale(100), line(60).arrives(due(graceEarly)),
 			line(100).replaces(2, correct),

@@ -236,4 +236,3 @@ func (g *Generator) EndMs() int64 {
 }
 
 const tailMarks = 20
-
