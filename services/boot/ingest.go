@@ -1,0 +1,113 @@
+package boot
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"settlewatch/pipelines/bus"
+	"settlewatch/pipelines/intake"
+	"settlewatch/pipelines/stage"
+	"settlewatch/schemas/deadletter"
+	"settlewatch/schemas/event"
+	"settlewatch/schemas/topic"
+)
+
+// The profile under which the ingest services read the documented JSON.
+const (
+	JSONProfile        = "json"
+	JSONProfileVersion = 1
+)
+
+// Ingest is the service of one feed: the three differ in nothing else.
+func Ingest(feed intake.Feed, raw topic.Topic) Service {
+	return Service{
+		Name:  feed.String(),
+		About: "Reads " + raw.Name + ", makes canonical events and appends them to " + topic.PaymentLog.Name + ".",
+		Need:  NeedKafka | NeedCardKey,
+		Run: func(ctx context.Context, s Settings, log *slog.Logger) error {
+			return runIngest(ctx, s, log, feed, raw)
+		},
+	}
+}
+
+func runIngest(ctx context.Context, s Settings, log *slog.Logger, feed intake.Feed, raw topic.Topic) error {
+	kafka, err := ConnectKafka(ctx, s, log, feed.String())
+	if err != nil {
+		return err
+	}
+	defer kafka.Close()
+	configs := stage.NewConfigs()
+	totals := new(ingestTotals)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return configs.Follow(ctx, kafka) })
+	g.Go(func() error {
+		// Every ingest service can carry CONFIG into the log; the group chooses one.
+		configure := &stage.Configure{Log: kafka}
+		group := kafka.Group(bus.GroupOptions{ID: "settlewatch.config", Topics: []string{topic.Config.Name}})
+		return group.Run(ctx, configure.Own)
+	})
+	g.Go(func() error {
+		// The group's name is the source's: a new profile version begins anew.
+		id := fmt.Sprintf("settlewatch.%s.%s@%d", feed, JSONProfile, JSONProfileVersion)
+		group := kafka.Group(bus.GroupOptions{ID: id, Topics: []string{raw.Name}})
+		return group.Run(ctx, func(ctx context.Context, a stage.Assignment) error {
+			log.Info("partition assigned", "topic", a.Topic, "partition", a.Partition, "offset", a.Offset)
+			ingest := &stage.Ingest{
+				Log: kafka, Clock: Clock{}, Configs: configs, Logger: log,
+				Intake:  &jsonIntake{service: feed.String(), decoder: intake.NewDecoder(feed, s.CardKey)},
+				Service: feed.String(), Profile: JSONProfile, Version: JSONProfileVersion,
+				Seen: totals.add,
+			}
+			return ingest.Own(ctx, a)
+		})
+	})
+	g.Go(func() error { totals.report(ctx, log); return nil })
+	return g.Wait()
+}
+
+// jsonIntake reads the documented JSON of one feed; one belongs to one partition.
+type jsonIntake struct {
+	service string
+	decoder *intake.Decoder
+}
+
+var _ stage.Intake = (*jsonIntake)(nil)
+
+func (j *jsonIntake) Event(raw []byte) (*event.Event, error) { return j.decoder.Decode(raw) }
+
+// DeadLetter masks the record and says where it lies and what was wrong.
+func (j *jsonIntake) DeadLetter(source event.Source, raw stage.Record, reason error) (stage.Record, error) {
+	return deadLetter(source, raw, reason)
+}
+
+// ingestTotals counts since the start, for the log.
+type ingestTotals struct{ events, letters, unknown atomic.Int64 }
+
+func (t *ingestTotals) add(p stage.IngestProgress) {
+	t.events.Add(int64(p.Events))
+	t.letters.Add(int64(p.DeadLetters))
+	t.unknown.Add(int64(p.UnknownFields))
+}
+
+// report logs the totals every ten seconds in which they changed.
+func (t *ingestTotals) report(ctx context.Context, log *slog.Logger) {
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	var last int64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if n := t.events.Load() + t.letters.Load(); n != last {
+				last = n
+				log.Info("appended", "events", t.events.Load(), "dead_letters", t.letters.Load(), "unknown_fields", t.unknown.Load())
+			}
+		}
+	}
+}

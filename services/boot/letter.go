@@ -1,0 +1,48 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"settlewatch/pipelines/bus"
+	"settlewatch/pipelines/intake"
+	"settlewatch/pipelines/stage"
+	"settlewatch/schemas/deadletter"
+	"settlewatch/schemas/event"
+	"settlewatch/schemas/topic"
+)
+
+// reasonInternal is for records that are readable and still cannot be used.
+const reasonInternal = "unusable"
+
+// deadLetter masks the record and says where it lies and what was wrong.
+func deadLetter(source event.Source, raw stage.Record, reason error) (stage.Record, error) {
+	l := deadletter.Letter{
+		Service: source.Service, Profile: fmt.Sprintf("%s@%d", source.Profile, source.Version),
+		Source:    deadletter.Source{Topic: source.Topic, Partition: source.Partition, Offset: raw.Offset},
+		ArrivalMs: raw.TimeMs, Reason: reasonInternal, Detail: reason.Error(),
+		Payload: deadletter.NewPayload(intake.Mask(raw.Value)),
+	}
+	var decode *intake.DecodeError
+	if errors.As(reason, &decode) {
+		l.Path, l.Reason, l.Detail = decode.Path, string(decode.Reason), decode.Detail
+	}
+	value, err := l.Encode()
+	if err != nil {
+		return stage.Record{}, err
+	}
+	return stage.Record{Key: []byte(l.Source.Key()), Value: value, TimeMs: raw.TimeMs}, nil
+}
+
+// RefuseRow sends a record that makes no row to the dead letters.
+func RefuseRow(log *bus.Bus) func(context.Context, stage.Refused) error {
+	return func(ctx context.Context, r stage.Refused) error {
+		source := event.Source{Service: "warehouse", Topic: r.Topic, Partition: r.Partition, Profile: "rows", Version: 1}
+		letter, err := deadLetter(source, r.Record, r.Err)
+		if err != nil {
+			return err
+		}
+		return log.Append(ctx, topic.DeadLetters.Name, 0, []stage.Record{letter})
+	}
+}

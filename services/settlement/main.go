@@ -1,0 +1,12 @@
+// Command settlement reads settlement events and appends them to the payment log.
+package main
+
+import (
+	"os"
+
+	"settlewatch/pipelines/intake"
+	"settlewatch/schemas/topic"
+	"settlewatch/services/boot"
+)
+
+func main() { os.Exit(boot.Main(boot.Ingest(intake.Settlement, topic.RawSettlement))) }
