@@ -20,7 +20,7 @@ func (g *Generator) render(b []byte, p *payment, k int) []byte {
 	atMs := g.arrival(p, k)
 	b = text(b, `{"type":"`, s.typ)
 	if s.feed == FeedSettlement {
-		b = g.renderLineIdentity(b, p, k, s, atMs)
+		b = g.renderLineIdentity(b, p, k, s)
 	} else {
 		b = append(b, `","event_id":"`...)
 		b = p.eventID(b, k)
@@ -171,7 +171,7 @@ func (p *payment) fileNumber(s *Step) int {
 	return 1 + p.merchant%8
 }
 
-func (g *Generator) renderLineIdentity(b []byte, p *payment, k int, s *Step, _ int64) []byte {
+func (g *Generator) renderLineIdentity(b []byte, p *payment, k int, s *Step) []byte {
 	b = append(b, `","batch_id":"`...)
 	b = g.batchID(b, p, k, s)
 	if s.has&isRowless == 0 {
@@ -235,7 +235,6 @@ func renderAmounts(b []byte, p *payment, s *Step) []byte {
 		{hasFee, `,"fee_minor":`, s.fee},
 		{hasApproved, `,"approved_minor":`, s.approved},
 		{hasReplacement, `,"replacement_minor":`, s.replacement},
-		{hasTotal, `,"authorized_total_minor":`, s.total},
 	}
 	found := false
 	for i := range amounts {

@@ -112,7 +112,7 @@ type Step struct {
 	biz  when // business time
 	has  has
 
-	amount, gross, net, fee, approved, replacement, total float64
+	amount, gross, net, fee, approved, replacement float64
 
 	mode, code, status, stage, operation, holdReason string
 
@@ -134,7 +134,6 @@ const (
 	hasFee
 	hasApproved
 	hasReplacement
-	hasTotal
 	hasUntil
 	hasBiz
 	hasSettlementDate
@@ -266,7 +265,7 @@ func released() Step { return Step{typ: "release", feed: FeedSettlement} }
 // again sends an earlier step's record once more, byte for byte.
 func again(step uint8) Step { return Step{repeats: step} }
 
-// at sets the arrival; business time stays.
+// arrives sets the arrival; business time stays.
 func (s Step) arrives(w when) Step { s.at = w; return s }
 
 // happens sets arrival and business time.
