@@ -113,6 +113,8 @@ lint: $(TOOLS)/.installed $(CACHE)/asyncapi/.installed ## Go, protobuf and Async
 	@.ci/generated-is-current $(TOOLS)
 	$(SAY) 'AsyncAPI'
 	@node $(CACHE)/asyncapi/check.mjs schemas/asyncapi.yaml
+	$(SAY) 'links'
+	@.ci/links
 
 .PHONY: format
 format: $(TOOLS)/.installed ## Format all Go code

@@ -3,6 +3,7 @@ package alert_test
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"settlewatch/schemas/alert"
+	"settlewatch/schemas/deadletter"
 	"settlewatch/schemas/topic"
 )
 
@@ -193,6 +195,30 @@ func TestAsyncAPIRefersToFilesThatExist(t *testing.T) {
 		}
 		if _, err := os.Stat(filepath.Join(filepath.Dir(documentFile), message.Payload.Ref)); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAsyncAPIDescribesTheDeadLetter(t *testing.T) {
+	doc, _ := document(t)
+	file := filepath.Join(filepath.Dir(documentFile), doc.Components.Messages["deadLetter"].Payload.Ref)
+	root := readSchema(t, file)
+	compareStruct(t, "dead letter", root, root, reflect.TypeFor[deadletter.Letter]())
+
+	schema, err := jsonschema.NewCompiler().Compile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, payload := range []string{"", "{", "\xff"} {
+		body, err := (&deadletter.Letter{
+			Service: "capture", Profile: "documented@1", Source: deadletter.Source{Topic: "raw.capture.v1", Offset: 3},
+			Reason: "not_json", Payload: deadletter.NewPayload([]byte(payload)),
+		}).Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := validate(t, schema, body); err != nil {
+			t.Errorf("payload %q: %v", payload, err)
 		}
 	}
 }

@@ -86,14 +86,7 @@ func TestTheSchemaRefuses(t *testing.T) {
 // Every field of the code is in the schema and every property of the schema in
 // the code, with the same type and the same idea of what may be absent.
 func TestSchemaHasTheFieldsOfTheCode(t *testing.T) {
-	text, err := os.ReadFile(schemaFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var root map[string]any
-	if err := json.Unmarshal(text, &root); err != nil {
-		t.Fatal(err)
-	}
+	root := readSchema(t, schemaFile)
 	compareStruct(t, "alert", root, root, reflect.TypeFor[alert.Alert]())
 
 	properties := root["properties"].(map[string]any)
@@ -113,6 +106,19 @@ func TestSchemaHasTheFieldsOfTheCode(t *testing.T) {
 	if limit := properties["evidence"].(map[string]any)["maxItems"]; limit != float64(alert.EvidenceLimit) {
 		t.Errorf("maxItems of evidence is %v, EvidenceLimit %d", limit, alert.EvidenceLimit)
 	}
+}
+
+func readSchema(t *testing.T, file string) map[string]any {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var root map[string]any
+	if err := json.Unmarshal(text, &root); err != nil {
+		t.Fatalf("read %s: %v", file, err)
+	}
+	return root
 }
 
 func compareStruct(t *testing.T, path string, root, schema map[string]any, goType reflect.Type) {
@@ -167,6 +173,8 @@ func compareType(t *testing.T, path string, root, schema map[string]any, goType 
 		compareType(t, path+"[]", root, items, goType.Elem())
 	case reflect.String:
 		want = "string"
+	case reflect.Bool:
+		want = "boolean"
 	default:
 		if !goType.ConvertibleTo(reflect.TypeFor[int64]()) {
 			t.Errorf("%s: Go type %s", path, goType)
