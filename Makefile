@@ -105,6 +105,8 @@ $(CACHE)/asyncapi/.installed: tools/asyncapi/package.json tools/asyncapi/package
 lint: $(TOOLS)/.installed $(CACHE)/asyncapi/.installed ## Go, protobuf and AsyncAPI linters; generated code and schemas are current
 	$(SAY) 'golangci-lint'
 	@$(TOOLS)/golangci-lint run --max-issues-per-linter 0 --max-same-issues 0 $(MODULES:%=./%/...)
+	$(SAY) 'go.mod and go.sum are tidy'
+	@for module in $(MODULES); do GOWORK=off go -C $$module mod tidy -diff; done
 	$(SAY) 'the import rules can fail'
 	@.ci/planted-violations
 	$(SAY) 'protobuf: lint, no breaking change since the baseline, generated code is current'
@@ -119,6 +121,10 @@ lint: $(TOOLS)/.installed $(CACHE)/asyncapi/.installed ## Go, protobuf and Async
 .PHONY: format
 format: $(TOOLS)/.installed ## Format all Go code
 	@$(TOOLS)/golangci-lint fmt $(MODULES:%=./%/...)
+
+.PHONY: tidy
+tidy: ## go mod tidy in every module
+	@for module in $(MODULES); do GOWORK=off go -C $$module mod tidy; done
 
 .PHONY: generate
 generate: $(TOOLS)/.installed ## Generate Go code from schemas/proto

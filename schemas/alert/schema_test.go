@@ -65,7 +65,7 @@ func TestTheSchemaRefuses(t *testing.T) {
 		"closed while open":       func(a *alert.Alert) { a.Closing = &alert.Closing{Reason: "settled"} },
 		"resolved without reason": func(a *alert.Alert) { a.Status = alert.Resolved },
 		"unknown reason":          func(a *alert.Alert) { a.Status, a.Closing = alert.Resolved, &alert.Closing{Reason: "lost"} },
-		"no due time":             func(a *alert.Alert) { a.Due = nil },
+		"another kind's due time": func(a *alert.Alert) { a.Kind, a.Capture = alert.SettledTwice, "" },
 		"no capture":              func(a *alert.Alert) { a.Capture = "" },
 		"more evidence than the limit": func(a *alert.Alert) {
 			a.Evidence = slices.Repeat(a.Evidence, alert.EvidenceLimit+1)
