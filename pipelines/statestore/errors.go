@@ -128,7 +128,7 @@ func hint(err error, overTLS bool) string {
 	case errors.Is(err, context.Canceled):
 		return ""
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return " (the server closed the connection: check whether it wants TLS)"
+		return " (the connection was cut: check that the server runs, and whether it wants TLS)"
 	case overTLS && errors.Is(err, context.DeadlineExceeded):
 		// A plain Redis waits for the end of a line that a TLS greeting never has.
 		return " (check that it runs, that the address is right, that no firewall is between, and that this port speaks TLS)"
