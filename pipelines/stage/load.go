@@ -182,14 +182,10 @@ func (l *loader) run(ctx context.Context) error {
 		return err
 	}
 	for {
-		batch, err := l.reader.Fetch(ctx, l.next, l.patience())
-		if errors.Is(err, ErrOffsetOutOfRange) {
-			return fmt.Errorf("fetch offset %d: %w: %w", l.next, ErrTopicChanged, err)
-		}
+		batch, err := l.fetch(ctx, l.patience())
 		if err != nil {
-			return fmt.Errorf("fetch offset %d: %w", l.next, err)
+			return err
 		}
-		l.highWatermark = batch.HighWatermark
 		for _, rec := range batch.Records {
 			if rec.Offset < l.next {
 				continue // a compressed batch begins before the offset asked for
@@ -214,6 +210,20 @@ func (l *loader) run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// fetch reads from the next offset on. An offset that was there and is not any
+// more means records that nobody has loaded.
+func (l *loader) fetch(ctx context.Context, maxWait time.Duration) (Batch, error) {
+	batch, err := l.reader.Fetch(ctx, l.next, maxWait)
+	if errors.Is(err, ErrOffsetOutOfRange) {
+		return Batch{}, fmt.Errorf("fetch offset %d: %w: %w", l.next, ErrTopicChanged, err)
+	}
+	if err != nil {
+		return Batch{}, fmt.Errorf("fetch offset %d: %w", l.next, err)
+	}
+	l.highWatermark = batch.HighWatermark
+	return batch, nil
 }
 
 // patience is how long a fetch may wait without delaying an insert.
@@ -261,11 +271,10 @@ func (l *loader) reread(ctx context.Context, r Range) error {
 	l.next = r.First
 	seen := false
 	for l.next <= r.Last {
-		batch, err := l.reader.Fetch(ctx, l.next, l.options.Interval)
+		batch, err := l.fetch(ctx, l.options.Interval)
 		if err != nil {
-			return fmt.Errorf("fetch offset %d: %w", l.next, err)
+			return err
 		}
-		l.highWatermark = batch.HighWatermark
 		for _, rec := range batch.Records {
 			if rec.Offset < l.next || rec.Offset > r.Last {
 				continue

@@ -321,7 +321,7 @@ func TestLoadRefusedRecord(t *testing.T) {
 	late := conformance.EventRecord(1, 253402300799999) // the year 9999
 	log := newLoadLog(t, loadTopic, eventAt(t, 0), loadValue(t, late), stage.Record{Value: []byte("{}")}, eventAt(t, 2))
 	err := loadOnce(t, log, sim.NewWarehouse(), loadTopic, stage.LoadOptions{})
-	if want := "load payment-log.v1/0: record at offset 1: table events, field arrival_time: outside the years 1900 to 2299"; err == nil || err.Error() != want {
+	if want := "load payment-log.v1/0: record at offset 1: table events, field arrival_time: outside the years 1900 to 2261"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
 

@@ -94,7 +94,7 @@ func maybeDate[R any](name string, get func(*R) *int32) column[R] {
 	})
 	c.check = func(r *R) error {
 		if days := get(r); days != nil {
-			return checkInstant(int64(*days) * secondsPerDay * 1000)
+			return checkDate(*days)
 		}
 		return nil
 	}
@@ -103,18 +103,32 @@ func maybeDate[R any](name string, get func(*R) *int32) column[R] {
 
 const secondsPerDay = 24 * 60 * 60
 
-// ErrYear is a time that ClickHouse stores as another one.
-var ErrYear = errors.New("outside the years 1900 to 2299")
-
-// The years that Date32 and DateTime64 hold; beyond them the driver wraps.
+// Times that ClickHouse or its driver would store as other ones.
 var (
-	earliestMs = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
-	latestMs   = time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli() - 1
+	ErrInstantYear = errors.New("outside the years 1900 to 2261")
+	ErrDateYear    = errors.New("outside the years 1900 to 2299")
+)
+
+// Both types hold 1900 to 2299. The driver turns an instant into nanoseconds in
+// 64 bits on its way, which end in April 2262, and wraps beyond them.
+var (
+	earliest      = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)
+	earliestMs    = earliest.UnixMilli()
+	latestMs      = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli() - 1
+	earliestDay   = earliest.Unix() / secondsPerDay
+	dayAfterDates = time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC).Unix() / secondsPerDay
 )
 
 func checkInstant(ms int64) error {
 	if ms < earliestMs || ms > latestMs {
-		return ErrYear
+		return ErrInstantYear
+	}
+	return nil
+}
+
+func checkDate(days int32) error {
+	if int64(days) < earliestDay || int64(days) >= dayAfterDates {
+		return ErrDateYear
 	}
 	return nil
 }

@@ -176,6 +176,7 @@ func TestRefused(t *testing.T) {
 		return marshal(t, p)
 	}
 	year9999, year1899, day9999 := int64(253402300799999), earliestMs-1, int32(2932896)
+	day1899, day2299, day2300 := int32(-25568), int32(120529), int32(120530)
 	log, payments, twice := topic.PaymentLog.Name, topic.Payments.Name, topic.AlertsSettledTwice.Name
 	for _, c := range []struct {
 		name, topic string
@@ -183,14 +184,17 @@ func TestRefused(t *testing.T) {
 		want        string // empty: accepted
 	}{
 		{"plain event", log, logRecord(func(*event.LogRecord, *event.Event) {}), ""},
-		{"arrival in 9999", log, logRecord(func(r *event.LogRecord, _ *event.Event) { r.ArrivalMs = year9999 }), "table events, field arrival_time: outside the years 1900 to 2299"},
-		{"arrival in 1899", log, logRecord(func(r *event.LogRecord, _ *event.Event) { r.ArrivalMs = year1899 }), "table events, field arrival_time: outside the years 1900 to 2299"},
+		{"arrival in 9999", log, logRecord(func(r *event.LogRecord, _ *event.Event) { r.ArrivalMs = year9999 }), "table events, field arrival_time: outside the years 1900 to 2261"},
+		{"arrival in 1899", log, logRecord(func(r *event.LogRecord, _ *event.Event) { r.ArrivalMs = year1899 }), "table events, field arrival_time: outside the years 1900 to 2261"},
 		{"arrival at the last moment", log, logRecord(func(r *event.LogRecord, _ *event.Event) { r.ArrivalMs = latestMs }), ""},
-		{"arrival one after it", log, logRecord(func(r *event.LogRecord, _ *event.Event) { r.ArrivalMs = latestMs + 1 }), "table events, field arrival_time: outside the years 1900 to 2299"},
-		{"arrival at the edge of int64", log, logRecord(func(r *event.LogRecord, _ *event.Event) { r.ArrivalMs = math.MaxInt64 }), "table events, field arrival_time: outside the years 1900 to 2299"},
-		{"business time in 9999", log, logRecord(func(_ *event.LogRecord, e *event.Event) { e.Time.BusinessMs = &year9999 }), "table events, field business_time: outside the years 1900 to 2299"},
+		{"arrival one after it", log, logRecord(func(r *event.LogRecord, _ *event.Event) { r.ArrivalMs = latestMs + 1 }), "table events, field arrival_time: outside the years 1900 to 2261"},
+		{"arrival at the edge of int64", log, logRecord(func(r *event.LogRecord, _ *event.Event) { r.ArrivalMs = math.MaxInt64 }), "table events, field arrival_time: outside the years 1900 to 2261"},
+		{"business time in 9999", log, logRecord(func(_ *event.LogRecord, e *event.Event) { e.Time.BusinessMs = &year9999 }), "table events, field business_time: outside the years 1900 to 2261"},
+		{"settlement date in 1899", log, logRecord(func(_ *event.LogRecord, e *event.Event) { e.Time.SettlementDate = &day1899 }), "table events, field settlement_date: outside the years 1900 to 2299"},
+		{"settlement date in 2299", log, logRecord(func(_ *event.LogRecord, e *event.Event) { e.Time.SettlementDate = &day2299 }), ""},
+		{"settlement date in 2300", log, logRecord(func(_ *event.LogRecord, e *event.Event) { e.Time.SettlementDate = &day2300 }), "table events, field settlement_date: outside the years 1900 to 2299"},
 		{"settlement date in 9999", log, logRecord(func(_ *event.LogRecord, e *event.Event) { e.Time.SettlementDate = &day9999 }), "table events, field settlement_date: outside the years 1900 to 2299"},
-		{"hold until 1899", log, logRecord(func(_ *event.LogRecord, e *event.Event) { e.Due.HoldUntilMs = &year1899 }), "table events, field hold_until: outside the years 1900 to 2299"},
+		{"hold until 1899", log, logRecord(func(_ *event.LogRecord, e *event.Event) { e.Due.HoldUntilMs = &year1899 }), "table events, field hold_until: outside the years 1900 to 2261"},
 		{"fees that overflow", log, logRecord(func(_ *event.LogRecord, e *event.Event) {
 			e.Amounts.Fees = []*event.Fee{{AmountMinor: math.MaxInt64}, {AmountMinor: 1}}
 		}), "table events, field fees_minor: the sum of the fees overflows"},
@@ -204,7 +208,7 @@ func TestRefused(t *testing.T) {
 		{"not protobuf", log, []byte("{}"), "decode log record"},
 
 		{"plain payment", payments, paymentBody(func(*payment.Payment) {}), ""},
-		{"judged in 9999", payments, paymentBody(func(p *payment.Payment) { p.JudgedMs = year9999 }), "table payments, field judged_time: outside the years 1900 to 2299"},
+		{"judged in 9999", payments, paymentBody(func(p *payment.Payment) { p.JudgedMs = year9999 }), "table payments, field judged_time: outside the years 1900 to 2261"},
 		{"clearing date in 9999", payments, paymentBody(func(p *payment.Payment) { p.ClearingDate = &day9999 }), "table payments, field clearing_date: outside the years 1900 to 2299"},
 		{"payment without life", payments, paymentBody(func(p *payment.Payment) { p.Life = nil }), "table payments, field life: missing"},
 		{"payment without key", payments, paymentBody(func(p *payment.Payment) { p.PaymentKey = "" }), "table payments, field payment_key: missing"},
@@ -216,7 +220,7 @@ func TestRefused(t *testing.T) {
 		{"evidence beyond 32 bits", twice, alertBody(func(a *alert.Alert) { a.EvidenceTotal = math.MaxUint32 + 1 }), "table alert_revisions, field evidence_total: out of range"},
 		{"due date that is none", twice, alertBody(func(a *alert.Alert) { a.Due.MoneyDue = "2026-02-30" }), "table alert_revisions, field money_due: not a date"},
 		{"due date in 9999", twice, alertBody(func(a *alert.Alert) { a.Due.MoneyDue = "9999-01-01" }), "table alert_revisions, field money_due: outside the years 1900 to 2299"},
-		{"evidence due in 9999", twice, alertBody(func(a *alert.Alert) { a.Due.EvidenceDue = "9999-01-01T00:00:00Z" }), "table alert_revisions, field evidence_due: outside the years 1900 to 2299"},
+		{"evidence due in 9999", twice, alertBody(func(a *alert.Alert) { a.Due.EvidenceDue = "9999-01-01T00:00:00Z" }), "table alert_revisions, field evidence_due: outside the years 1900 to 2261"},
 		{"moment that is none", twice, alertBody(func(a *alert.Alert) { a.MomentJudged = "yesterday" }), "table alert_revisions, field moment_judged: not a time of RFC 3339"},
 		{"not json", twice, []byte("x"), "decode alert"},
 	} {
@@ -278,9 +282,9 @@ func TestBlocksSplitByMonth(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Days since 1970: the last of April 2026 is 20573.
-	for i, day := range []int64{20574, 20573, 20574, -1, 20573, 20605} {
+	for i, ms := range []int64{20574 * dayMs, 20574*dayMs - 1, 20574 * dayMs, -1, 20573 * dayMs, 20605 * dayMs} {
 		rec := &event.LogRecord{
-			Origin: &event.Origin{Source: "s", Offset: int64(i)}, ArrivalMs: day * dayMs,
+			Origin: &event.Origin{Source: "s", Offset: int64(i)}, ArrivalMs: ms,
 			Body: &event.LogRecord_Event{Event: &event.Event{}},
 		}
 		if err := b.Add(int64(100+i), nil, marshal(t, rec)); err != nil {
