@@ -1,6 +1,3 @@
-// Package conformance holds one suite of tests for each interface of stage, run
-// against the simulated and the real adapters alike: what holds in the
-// simulation then holds on the real servers.
 package conformance
 
 import (
