@@ -2,6 +2,7 @@ package calendar
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,9 @@ func TestMainlandKnowsItsYears(t *testing.T) {
 		var unknown *UnknownYearError
 		if !errors.As(err, &unknown) || unknown.Year != year || unknown.Calendar != "cn-mainland@2026.1" {
 			t.Errorf("%s: got %v", text, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), strconv.Itoa(year)) {
+			t.Errorf("%s: %v does not name the year", text, err)
 		}
 		if !errors.Is(err, ErrUnknownYear) {
 			t.Errorf("%s: %v is not ErrUnknownYear", text, err)

@@ -58,7 +58,8 @@ func (t *Terms) ClearingDate(businessMs int64, channel string) Date {
 	}
 	// Near a change of the clock the wall clock may run backwards; the moment of
 	// the cut-off does not.
-	for d--; businessMs >= t.zone.instant(d, cutoffMs); d++ {
+	for businessMs >= t.zone.instant(d, cutoffMs) {
+		d++
 	}
 	return d
 }

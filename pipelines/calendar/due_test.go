@@ -280,6 +280,22 @@ func compile2(t *rapid.T, change func(*event.Terms)) *Terms {
 	return terms
 }
 
+// What is remembered for one cycle and date is never the answer to another.
+func TestDueRemembersEachCycleOfItsOwn(t *testing.T) {
+	ask := []string{"T+2", "", "D+1", "T+1", "W+1", "M+1", "T+2", "", "D+1"}
+	shared := compile(t)
+	for i, cycle := range append(ask, ask...) {
+		clearing := day(t, "2025-09-30") + Date(i%2)
+		want, err := compile(t).Due(clearing, cycle)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := shared.Due(clearing, cycle); err != nil || got != want {
+			t.Errorf("%q of %s: remembered %v, %v, want %v", cycle, clearing, got, err, want)
+		}
+	}
+}
+
 func TestDueForgetsWhenItRemembersTooMuch(t *testing.T) {
 	terms := compile(t)
 	first, err := terms.Due(day(t, "2018-01-01"), "D+1")

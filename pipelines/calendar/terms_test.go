@@ -70,6 +70,17 @@ func TestTermsSayWhatConfigSays(t *testing.T) {
 	}
 }
 
+func TestStartOfDayIsLocal(t *testing.T) {
+	if got := utc(compile(t).StartOfDay(day(t, "2025-10-09"))); got != "2025-10-08T16:00:00Z" {
+		t.Errorf("2025-10-09 begins %s in Shanghai", got)
+	}
+	// Where the clock is set forward at midnight, the day begins at one.
+	havana := compile(t, func(t *event.Terms) { t.Zone = "America/Havana" })
+	if got := utc(havana.StartOfDay(day(t, "2025-03-09"))); got != "2025-03-09T05:00:00Z" {
+		t.Errorf("2025-03-09 begins %s in Havana", got)
+	}
+}
+
 func TestNewTermsRefuses(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*event.Terms)

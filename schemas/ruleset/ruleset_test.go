@@ -168,6 +168,9 @@ groups:
 			t.Errorf("%q is not in\n%v", want, err)
 		}
 	}
+	if n := strings.Count(err.Error(), "alert_version"); n != 1 {
+		t.Errorf("what cannot be read is judged %d times", n)
+	}
 	line := 0
 	for _, text := range strings.Split(err.Error(), "\n") {
 		if n, _ := parseLine(text); n < line {
@@ -216,6 +219,9 @@ func TestParseBoundsAliases(t *testing.T) {
 	_, err := Parse([]byte(text))
 	if err == nil || !strings.Contains(err.Error(), "more than 100000 entries") {
 		t.Fatal("two thousand times two thousand entries were read")
+	}
+	if n := strings.Count(err.Error(), "\n"); n > 2*entriesMax {
+		t.Fatalf("%d mistakes were found after the limit", n)
 	}
 }
 
