@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"time"
@@ -33,6 +34,14 @@ type Retry struct {
 	Attempt   int    // from 1
 	Wait      time.Duration
 	Err       error
+}
+
+// LogValue shows the error's text in every log format; as JSON most errors are
+// empty objects.
+func (r Retry) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("partition", r.Partition), slog.String("operation", r.Operation), slog.Int("attempt", r.Attempt),
+		slog.Duration("wait", r.Wait), slog.String("error", r.Err.Error()))
 }
 
 // run repeats op unchanged while Redis fails in a way that passes, until ctx

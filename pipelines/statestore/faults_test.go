@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -312,5 +314,16 @@ func TestLimits(t *testing.T) {
 	must(t, err)
 	if len(got.Ring) != 1 || len(got.Ring[0]) != len(c.Delta) {
 		t.Error("the largest commit was not loaded whole")
+	}
+}
+
+func TestRetryIsReadableInJSON(t *testing.T) {
+	var out strings.Builder
+	r := statestore.Retry{Partition: topic + "/0", Operation: "commit", Attempt: 2, Wait: time.Second, Err: errors.New("connection refused")}
+	slog.New(slog.NewJSONHandler(&out, nil)).Warn("Redis: trying again", "retry", r)
+	for _, want := range []string{topic + "/0", "commit", "connection refused"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s does not say %q", out.String(), want)
+		}
 	}
 }
