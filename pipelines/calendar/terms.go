@@ -231,7 +231,7 @@ func (t *Terms) FeeBps() int64 { return t.terms.GetFeeBps() }
 // can have and still be a fee.
 func (t *Terms) MaxFeeBps() int64 { return t.terms.GetMaxFeeBps() }
 
-// AllowanceBps: captures may reach authorized × allowance / 10,000; at least
+// AllowanceBps is how far captures may reach: authorized × allowance / 10,000; at least
 // 10,000.
 func (t *Terms) AllowanceBps() int64 { return t.terms.GetAllowanceBps() }
 
