@@ -182,21 +182,23 @@ func (s *scanner) collect(text []byte, i int) int {
 			end, first = i, false
 			continue
 		}
-		separators := 0
-		for separators < 3 {
-			size := separatorAt(text, i)
-			if size == 0 {
-				break
-			}
-			i += size
-			separators++
+		if i = skipSeparators(text, i); i == len(text) {
+			break
 		}
-		if separators == 0 {
+		if _, size := digitAt(text, i); size == 0 {
 			break
 		}
 		first = true
 	}
 	return end
+}
+
+// skipSeparators goes over at most three separators.
+func skipSeparators(text []byte, i int) int {
+	for range 3 {
+		i += separatorAt(text, i)
+	}
+	return i
 }
 
 // cards adds the card numbers of the collected run. A number begins and ends

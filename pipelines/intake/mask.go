@@ -130,8 +130,8 @@ func (m *masker) maskValue(p place, value []byte) {
 	}
 }
 
-// maskCardField keeps BIN and last four of 13 to 19 digits and nothing of
-// anything else.
+// maskCardField keeps BIN and last four of 13 to 19 digits, also if nothing else
+// was there, and nothing of anything else.
 func (m *masker) maskCardField(value []byte) []byte {
 	text := value
 	if value[0] == '"' {
@@ -140,7 +140,23 @@ func (m *masker) maskCardField(value []byte) []byte {
 	if card := onlyDigits(text); len(card) >= minCardDigits && len(card) <= maxCardDigits {
 		return maskDigits(card)
 	}
+	if isMasked(text) {
+		return text
+	}
 	return []byte(removedText)
+}
+
+// isMasked recognizes what maskDigits makes.
+func isMasked(text []byte) bool {
+	if len(text) < minCardDigits || len(text) > maxCardDigits {
+		return false
+	}
+	for i, c := range text {
+		if hidden := i >= 6 && i < len(text)-4; hidden != (c == '*') || !hidden && c-'0' >= 10 {
+			return false
+		}
+	}
+	return true
 }
 
 // replace puts text, quoted, in the place of the value that was read last.

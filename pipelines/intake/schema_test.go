@@ -15,7 +15,7 @@ import (
 var schemaTexts = map[Feed]string{Authorization: raw.Authorization, Capture: raw.Capture, Settlement: raw.Settlement}
 
 // compile makes validators that assert formats.
-func compile(t *testing.T) map[Feed]*jsonschema.Schema {
+func compile(t testing.TB) map[Feed]*jsonschema.Schema {
 	t.Helper()
 	schemas := map[Feed]*jsonschema.Schema{}
 	for feed, text := range schemaTexts {
