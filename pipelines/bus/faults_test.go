@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -257,4 +258,31 @@ func BenchmarkAppend(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(records)), "ns/record")
+}
+
+// TestFailedRoundTripGivesUpItsMemory: the connection's goroutine may still be
+// using what a cancelled request was made of.
+func TestFailedRoundTripGivesUpItsMemory(t *testing.T) {
+	b := dialTest(t, fakeCluster(t).ListenAddrs()...)
+	name := makeTopic(t, b)
+	r := &Reader{bus: b, topic: name, maxBytes: 1 << 20}
+	if _, err := r.roundTrip(t.Context(), 0, 0); err != nil || r.exchange == nil {
+		t.Fatalf("exchange %v, %v", r.exchange, err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.roundTrip(ended, 0, time.Minute); err == nil || r.exchange != nil {
+		t.Errorf("after a cancelled fetch (%v) the exchange is kept", err)
+	}
+
+	l := b.lane(name, 0)
+	if err := b.produce(t.Context(), l, name, 0, sample(1)); err != nil || l.body == nil {
+		t.Fatalf("body %v, %v", l.body, err)
+	}
+	// The reply may win against the ended context; what is kept must tell.
+	for range 50 {
+		if err := b.produce(ended, l, name, 0, sample(1)); (err == nil) != (l.body != nil) {
+			t.Fatalf("produce returned %v, body kept: %t", err, l.body != nil)
+		}
+	}
 }
