@@ -87,11 +87,8 @@ func (d *Decoder) checkCard(*recordType) *DecodeError {
 	const detail = "contains the record's own card number"
 	for set := d.present &^ setOf(fCardNumber); set != 0; set &= set - 1 {
 		id := lowest(set)
-		switch fields[id].shape {
-		case shapeText, shapeKeyPart, shapeName:
-			if bytes.Contains(d.text(d.texts[id]), card) {
-				return fail(pathOf(id), ReasonCardNumber, detail)
-			}
+		if fields[id].shape.free() && bytes.Contains(d.text(d.texts[id]), card) {
+			return fail(pathOf(id), ReasonCardNumber, detail)
 		}
 	}
 	for _, u := range d.unknown {

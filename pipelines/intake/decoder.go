@@ -164,7 +164,7 @@ func (d *Decoder) read() *DecodeError {
 	if _, err := d.json.ReadToken(); err != nil {
 		return d.syntaxError(err)
 	}
-	if _, err := d.json.ReadToken(); err != io.EOF {
+	if _, err := d.json.ReadToken(); !errors.Is(err, io.EOF) {
 		return fail("", ReasonNotJSON, "something follows the object")
 	}
 	return nil

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 )
@@ -245,8 +246,8 @@ func TestExamples(t *testing.T) {
 				}
 				return
 			}
-			refusal, ok := err.(*DecodeError)
-			if !ok || decoded != nil {
+			var refusal *DecodeError
+			if !errors.As(err, &refusal) || decoded != nil {
 				t.Fatalf("accepted, or refused without a DecodeError: %v", err)
 			}
 			if refusal.Path != e.path || refusal.Reason != e.reason {

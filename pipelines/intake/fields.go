@@ -68,6 +68,9 @@ const (
 	shapeCard                  // 13 to 19 digits
 )
 
+// free tells whether a field of this shape may hold digits of the source's choice.
+func (s shape) free() bool { return s == shapeText || s == shapeName || s == shapeKeyPart }
+
 // feedSet says which feeds know a field.
 type feedSet uint8
 

@@ -3,6 +3,7 @@ package intake
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -70,9 +71,9 @@ func FuzzDecode(f *testing.F) {
 			}
 			return
 		}
-		refusal := err.(*DecodeError)
-		if !slices.Contains(allReasons, refusal.Reason) || refusal.Detail == "" {
-			t.Fatalf("reason %q, detail %q", refusal.Reason, refusal.Detail)
+		var refusal *DecodeError
+		if !errors.As(err, &refusal) || !slices.Contains(allReasons, refusal.Reason) || refusal.Detail == "" {
+			t.Fatalf("%v: reason or detail is not a listed one", err)
 		}
 		if text := found(err.Error()); text != "" || card != "" && strings.Contains(err.Error(), card) {
 			t.Fatalf("the error shows %s", text)

@@ -110,8 +110,9 @@ func (m *masker) maskValue(p place, value []byte) {
 			m.replace(value, []byte(removedText))
 			return
 		case nameCard:
-			m.replace(value, m.maskCardField(value))
+			m.replace(value, maskCardField(value))
 			return
+		case nameFree:
 		}
 	}
 	text := value
@@ -132,7 +133,7 @@ func (m *masker) maskValue(p place, value []byte) {
 
 // maskCardField keeps BIN and last four of 13 to 19 digits, also if nothing else
 // was there, and nothing of anything else.
-func (m *masker) maskCardField(value []byte) []byte {
+func maskCardField(value []byte) []byte {
 	text := value
 	if value[0] == '"' {
 		text = unquoteLoose(value)

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -179,8 +180,8 @@ func TestSchemasForbidTheSame(t *testing.T) {
 			for feed, base := range bases {
 				for _, record := range []string{edit(base, spelling, "1"), edit(base, "x", `[{"`+spelling+`":{}}]`)} {
 					_, err := NewDecoder(feed, testKey).Decode([]byte(record))
-					refusal, _ := err.(*DecodeError)
-					if refusal == nil || refusal.Reason != ReasonForbiddenField {
+					var refusal *DecodeError
+					if !errors.As(err, &refusal) || refusal.Reason != ReasonForbiddenField {
 						t.Errorf("the %s decoder accepts %q: %v", feed, spelling, err)
 					}
 					if valid(schemas[feed], record) {

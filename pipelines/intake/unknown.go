@@ -16,13 +16,15 @@ type nestedReader struct {
 
 // search looks for secrets in a text.
 func (n *nestedReader) search(text []byte) (Reason, string) {
-	for _, f := range n.scanner.scan(text) {
-		if f.kind == secretTrack {
-			return ReasonTrackData, "track data"
-		}
+	findings := n.scanner.scan(text)
+	switch {
+	case len(findings) == 0:
+		return "", ""
+	case findings[0].kind == secretTrack:
+		return ReasonTrackData, "track data"
+	default:
 		return ReasonCardNumber, "a card number outside of card_number"
 	}
-	return "", ""
 }
 
 // inspect holds a field that has no shape of its own, or has not kept it, to
@@ -94,18 +96,15 @@ func (n *nestedReader) inspectInside(name, value []byte) *DecodeError {
 	for {
 		switch n.json.PeekKind() {
 		case '{', '[', '}', ']':
-			if _, err := n.json.ReadToken(); err != nil {
-				return nil
-			}
-			if n.json.StackDepth() == 0 {
-				return nil
+			if _, err := n.json.ReadToken(); err != nil || n.json.StackDepth() == 0 {
+				return n.invalid(err, top)
 			}
 			continue
 		}
 		isName := expectsName(n.json)
 		scalar, err := n.json.ReadValue()
 		if err != nil {
-			return nil // only the end; the value is valid
+			return n.invalid(err, top)
 		}
 		if isName {
 			n.memory = unquote(n.memory[:0], scalar)
@@ -120,6 +119,15 @@ func (n *nestedReader) inspectInside(name, value []byte) *DecodeError {
 			return fail(safePath(string(top+n.json.StackPointer())), reason, detail)
 		}
 	}
+}
+
+// invalid is nil at the end of a value. Values that are not JSON do not come
+// here; should one, it must not pass unseen.
+func (n *nestedReader) invalid(err error, at jsontext.Pointer) *DecodeError {
+	if err == nil {
+		return nil
+	}
+	return fail(safePath(string(at)), ReasonNotJSON, "not JSON")
 }
 
 // expectsName tells whether the next string is a member's name.

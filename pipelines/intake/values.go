@@ -16,30 +16,35 @@ const maxTextRunes = 128
 
 // parse reads a known field's value by its shape. An empty reason is success.
 func (d *Decoder) parse(id fieldID, value []byte) (Reason, string) {
-	switch fields[id].shape {
-	case shapeAmount, shapeCount:
+	shape := fields[id].shape
+	if shape == shapeAmount || shape == shapeCount {
 		return d.parseNumber(id, value)
-	case shapeBool:
-		switch value[0] {
-		case 't':
-			d.numbers[id] = 1
-		case 'f':
-			d.numbers[id] = 0
-		default:
-			return ReasonWrongType, "want true or false"
-		}
-		return "", ""
+	}
+	if shape == shapeBool {
+		return d.parseBool(id, value)
 	}
 	if value[0] != '"' {
 		return ReasonWrongType, "want a string"
 	}
-	if fields[id].shape == shapeCard {
+	if shape == shapeCard {
 		return d.parseCard(value)
 	}
 	start := len(d.arena)
 	d.arena = unquote(d.arena, value)
 	d.texts[id] = span{start, len(d.arena)}
 	return d.parseText(id, d.arena[start:])
+}
+
+func (d *Decoder) parseBool(id fieldID, value []byte) (Reason, string) {
+	switch value[0] {
+	case 't':
+		d.numbers[id] = 1
+	case 'f':
+		d.numbers[id] = 0
+	default:
+		return ReasonWrongType, "want true or false"
+	}
+	return "", ""
 }
 
 func (d *Decoder) parseText(id fieldID, text []byte) (Reason, string) {
