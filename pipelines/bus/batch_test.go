@@ -178,14 +178,16 @@ func TestDecodeSkips(t *testing.T) {
 			join(transactional(three, 9), marker(t, 3, 9, controlAbort), atOffset(three, 4)),
 			0,
 			[]abortedTransaction{{9, 0}},
-			[]int64{4, 5, 6}, 7,
+			[]int64{4, 5, 6},
+			7,
 		},
 		{
 			"a committed one after an aborted one of the same producer",
 			join(transactional(three, 9), marker(t, 3, 9, controlAbort), atOffset(transactional(three, 9), 4), marker(t, 7, 9, 1)),
 			0,
 			[]abortedTransaction{{9, 0}},
-			[]int64{4, 5, 6}, 8,
+			[]int64{4, 5, 6},
+			8,
 		},
 		{
 			"aborted and committed ones interleaved, the list unsorted",
@@ -193,13 +195,15 @@ func TestDecodeSkips(t *testing.T) {
 				marker(t, 9, 9, controlAbort), marker(t, 10, 8, 1), marker(t, 11, 7, controlAbort)),
 			0,
 			[]abortedTransaction{{7, 6}, {9, 0}},
-			[]int64{3, 4, 5}, 12,
+			[]int64{3, 4, 5},
+			12,
 		},
 		{
 			"the list reaches behind the reply",
 			transactional(three, 9), 0,
 			[]abortedTransaction{{9, 3}},
-			[]int64{0, 1, 2}, 3,
+			[]int64{0, 1, 2},
+			3,
 		},
 	}
 	for _, test := range tests {

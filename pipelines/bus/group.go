@@ -139,7 +139,7 @@ func (m *member) follow(cg *kafka.ConsumerGroup) error {
 	for {
 		generation, err := cg.Next(m.ctx)
 		if m.ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // err only says that the context has ended
 		}
 		if err == nil {
 			failingSince = time.Time{}

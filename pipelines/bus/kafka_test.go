@@ -111,7 +111,9 @@ func TestReadsLikeKafkaGo(t *testing.T) {
 			if err := writer.WriteMessages(t.Context(), messages...); err != nil {
 				t.Fatal(err)
 			}
-			writer.Close()
+			if err := writer.Close(); err != nil {
+				t.Error(err)
+			}
 
 			reader := kafka.NewReader(kafka.ReaderConfig{
 				Brokers: b.options.Brokers, Topic: name, MaxWait: 100 * time.Millisecond, MinBytes: 1, MaxBytes: 1 << 20,
@@ -131,7 +133,9 @@ func TestReadsLikeKafkaGo(t *testing.T) {
 					}
 				}
 			}
-			reader.Close()
+			if err := reader.Close(); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }

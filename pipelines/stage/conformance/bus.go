@@ -278,7 +278,7 @@ func appendEnded(t *testing.T, bus Bus) {
 	mustAppend(t, bus, topic, 0, numbered("r", 0, 1))
 }
 
-// numbered makes n records with the values prefix+from, prefix+from+1, …
+// numbered makes n records with the values prefix+from, prefix+from+1 and so on.
 func numbered(prefix string, from, n int) []stage.Record {
 	records := make([]stage.Record, n)
 	for i := range records {
