@@ -35,7 +35,7 @@ func (m *Mistake) Error() string {
 }
 
 // Validate holds the structure of a CONFIG against what a log needs: names are
-// there and unique, sources parse and belong to one group, at most one group
+// there and unique, sources parse and have one clock, at most one group
 // takes the acquirers that no other names. All mistakes are returned, joined;
 // each is a *Mistake.
 func Validate(config *event.Config) error {
@@ -93,7 +93,9 @@ func (c *checker) config(config *event.Config) {
 }
 
 func (c *checker) groups(groups []*event.Group, calendars unique) {
-	names, acquirers, sources := unique{}, unique{}, unique{}
+	names, acquirers := unique{}, unique{}
+	// Two groups may wait for one source: a feed carries payments of both.
+	clocks := map[string]event.Clock{}
 	defaultGroup := ""
 	for i, group := range groups {
 		path := fmt.Sprintf("groups[%d]", i)
@@ -114,8 +116,14 @@ func (c *checker) groups(groups []*event.Group, calendars unique) {
 		if len(group.GetSources()) == 0 {
 			c.mistake(path+".sources", "want at least one source: without one no deadline ever passes")
 		}
+		sources := unique{}
 		for j, source := range group.GetSources() {
-			c.source(fmt.Sprintf("%s.sources[%d]", path, j), source, sources)
+			sourcePath := fmt.Sprintf("%s.sources[%d]", path, j)
+			c.source(sourcePath, source, sources)
+			if clock, elsewhere := clocks[source.GetName()]; elsewhere && clock != source.GetClock() {
+				c.mistake(sourcePath+".clock", "another group gives this source another clock")
+			}
+			clocks[source.GetName()] = source.GetClock()
 		}
 		c.terms(path+".terms", group.GetTerms(), calendars)
 	}

@@ -12,16 +12,28 @@ import (
 	"settlewatch/pipelines/bus"
 	"settlewatch/pipelines/intake"
 	"settlewatch/pipelines/stage"
-	"settlewatch/schemas/deadletter"
 	"settlewatch/schemas/event"
 	"settlewatch/schemas/topic"
 )
 
 // The profile under which the ingest services read the documented JSON.
 const (
-	JSONProfile        = "json"
-	JSONProfileVersion = 1
+	Profile        = "documented"
+	ProfileVersion = 1
 )
+
+// Consumer groups of the services.
+const (
+	GroupConfig    = "settlewatch.config"
+	GroupJoiner    = "settlewatch.joiner"
+	GroupWarehouse = "settlewatch.warehouse"
+)
+
+// GroupIngest is the consumer group of one feed. Its name holds the profile's
+// version, as the source's name does: a new version begins anew.
+func GroupIngest(feed intake.Feed) string {
+	return fmt.Sprintf("settlewatch.%s.%s@%d", feed, Profile, ProfileVersion)
+}
 
 // Ingest is the service of one feed: the three differ in nothing else.
 func Ingest(feed intake.Feed, raw topic.Topic) Service {
@@ -48,19 +60,17 @@ func runIngest(ctx context.Context, s Settings, log *slog.Logger, feed intake.Fe
 	g.Go(func() error {
 		// Every ingest service can carry CONFIG into the log; the group chooses one.
 		configure := &stage.Configure{Log: kafka}
-		group := kafka.Group(bus.GroupOptions{ID: "settlewatch.config", Topics: []string{topic.Config.Name}})
+		group := kafka.Group(bus.GroupOptions{ID: GroupConfig, Topics: []string{topic.Config.Name}})
 		return group.Run(ctx, configure.Own)
 	})
 	g.Go(func() error {
-		// The group's name is the source's: a new profile version begins anew.
-		id := fmt.Sprintf("settlewatch.%s.%s@%d", feed, JSONProfile, JSONProfileVersion)
-		group := kafka.Group(bus.GroupOptions{ID: id, Topics: []string{raw.Name}})
+		group := kafka.Group(bus.GroupOptions{ID: GroupIngest(feed), Topics: []string{raw.Name}})
 		return group.Run(ctx, func(ctx context.Context, a stage.Assignment) error {
 			log.Info("partition assigned", "topic", a.Topic, "partition", a.Partition, "offset", a.Offset)
 			ingest := &stage.Ingest{
 				Log: kafka, Clock: Clock{}, Configs: configs, Logger: log,
 				Intake:  &jsonIntake{service: feed.String(), decoder: intake.NewDecoder(feed, s.CardKey)},
-				Service: feed.String(), Profile: JSONProfile, Version: JSONProfileVersion,
+				Service: feed.String(), Profile: Profile, Version: ProfileVersion,
 				Seen: totals.add,
 			}
 			return ingest.Own(ctx, a)

@@ -32,7 +32,7 @@ func deadLetter(source event.Source, raw stage.Record, reason error) (stage.Reco
 	if err != nil {
 		return stage.Record{}, err
 	}
-	return stage.Record{Key: []byte(l.Source.Key()), Value: value, TimeMs: raw.TimeMs}, nil
+	return stage.Record{Key: l.Key(), Value: value, TimeMs: raw.TimeMs}, nil
 }
 
 // RefuseRow sends a record that makes no row to the dead letters.

@@ -36,6 +36,6 @@ func run(ctx context.Context, s boot.Settings, log *slog.Logger) error {
 		Log: kafka, Clock: boot.Clock{}, Logger: log,
 		State: func(p int32) stage.State { return redis.Partition(topic.PaymentLog.Name, p) },
 	}
-	group := kafka.Group(bus.GroupOptions{ID: "settlewatch.joiner", Topics: []string{topic.PaymentLog.Name}})
+	group := kafka.Group(bus.GroupOptions{ID: boot.GroupJoiner, Topics: []string{topic.PaymentLog.Name}})
 	return group.Run(ctx, joiner.Own)
 }

@@ -40,7 +40,7 @@ func run(ctx context.Context, s boot.Settings, log *slog.Logger) error {
 	for _, k := range alert.Kinds {
 		topics = append(topics, k.Topic().Name)
 	}
-	group := kafka.Group(bus.GroupOptions{ID: "settlewatch.warehouse", Topics: topics})
+	group := kafka.Group(bus.GroupOptions{ID: boot.GroupWarehouse, Topics: topics})
 	return group.Run(ctx, func(ctx context.Context, a stage.Assignment) error {
 		return stage.Load(ctx, kafka, tables, a, stage.LoadOptions{Clock: boot.Clock{}, Refuse: boot.RefuseRow(kafka)})
 	})

@@ -1,0 +1,213 @@
+// Package demo plays seeded card traffic through the whole product and holds what
+// comes out to what was planted. It starts the embedded stack, or uses servers
+// that are there; the services are the same processes in both cases.
+package demo
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"settlewatch/pipelines/bus"
+	"settlewatch/pipelines/calendar"
+	"settlewatch/pipelines/join"
+	"settlewatch/pipelines/stage"
+	"settlewatch/pipelines/warehouse"
+	"settlewatch/schemas/event"
+	"settlewatch/schemas/ruleset"
+	"settlewatch/schemas/topic"
+	"settlewatch/tools/stack"
+)
+
+// Services in the order of the flow; each is a binary of that name.
+var Services = []string{"authorization", "capture", "settlement", "joiner", "warehouse"}
+
+// Addresses of the servers that the services use.
+type Addresses struct {
+	Brokers       []string
+	Redis         []string
+	RedisCluster  bool
+	ClickHouseDSN string
+}
+
+// PlatformOptions say where everything runs.
+type PlatformOptions struct {
+	// External servers; nil starts the embedded stack.
+	External *Addresses
+	// Replication of the topics that are made. Defaults to 1.
+	Replication int
+	// Dir holds the servers' data and every process's log.
+	Dir      string
+	Log      io.Writer // one line per step; nil is silent
+	Progress func(what string, done, total int64)
+	Events   func(stack.Event)
+}
+
+// Platform is the running product.
+type Platform struct {
+	Addresses
+	Stack      *stack.Stack // nil on external servers
+	Bus        *bus.Bus
+	Warehouse  *warehouse.Warehouse
+	Supervisor *stack.Supervisor
+
+	options PlatformOptions
+}
+
+// demoCardKey makes the demo's card tokens. It is no secret: the cards are invented.
+var demoCardKey = base64.StdEncoding.EncodeToString([]byte("settlewatch demo: not a secret"))
+
+// StartPlatform starts servers, makes topics and tables, puts the configuration
+// into the log, and starts the services.
+func StartPlatform(ctx context.Context, o PlatformOptions, config *event.Config) (*Platform, error) {
+	p := &Platform{options: o}
+	if err := p.start(ctx, config); err != nil {
+		return nil, errors.Join(err, p.Stop())
+	}
+	return p, nil
+}
+
+func (p *Platform) start(ctx context.Context, config *event.Config) error {
+	binaries, err := stack.Binaries(ctx, Services, p.options.Progress)
+	if err != nil {
+		return err
+	}
+	if err := p.reach(ctx); err != nil {
+		return err
+	}
+	if err := p.prepare(ctx, config); err != nil {
+		return err
+	}
+	services := make([]stack.Service, 0, len(Services))
+	for _, name := range Services {
+		services = append(services, stack.Service{Name: name, Path: binaries[name], Env: p.environment()})
+	}
+	p.say("starting %s", strings.Join(Services, ", "))
+	if p.Stack != nil {
+		p.Supervisor, err = p.Stack.Supervise(ctx, services)
+	} else {
+		p.Supervisor, err = stack.Supervise(ctx, p.options.Dir, services, p.options.Events)
+	}
+	return err
+}
+
+func (p *Platform) say(format string, args ...any) {
+	if p.options.Log != nil {
+		_, _ = fmt.Fprintf(p.options.Log, format+"\n", args...) // a lost line of progress changes nothing
+	}
+}
+
+// reach starts the embedded stack, or takes the given servers, and connects.
+func (p *Platform) reach(ctx context.Context) error {
+	if p.options.External != nil {
+		p.Addresses = *p.options.External
+	} else {
+		embedded, err := stack.Start(ctx, stack.Options{
+			Dir: p.options.Dir, Progress: p.options.Progress, Log: p.options.Log, Events: p.options.Events,
+		})
+		if err != nil {
+			return err
+		}
+		p.Stack = embedded
+		p.Addresses = Addresses{Brokers: embedded.Brokers, Redis: embedded.Redis, ClickHouseDSN: embedded.ClickHouseDSN}
+	}
+	var err error
+	if p.Bus, err = bus.Dial(ctx, bus.Options{Brokers: p.Brokers, ClientID: "settlewatch-demo"}); err != nil {
+		return err
+	}
+	p.Warehouse, err = warehouse.Dial(ctx, warehouse.Options{DSN: p.ClickHouseDSN})
+	return err
+}
+
+// prepare makes topics and tables and applies the configuration.
+func (p *Platform) prepare(ctx context.Context, config *event.Config) error {
+	p.say("making topics, tables and the configuration")
+	if err := p.Bus.CreateTopics(ctx, topic.All, max(1, p.options.Replication)); err != nil {
+		return err
+	}
+	for _, t := range topic.All {
+		for n := range t.Partitions {
+			if _, end, err := p.Bus.Bounds(ctx, t.Name, int32(n)); err != nil {
+				return err
+			} else if end > 0 {
+				return fmt.Errorf("topic %s is not empty: the demo wants servers of its own, since it checks all that comes out", t.Name)
+			}
+		}
+	}
+	if err := p.Warehouse.Migrate(ctx, nil); err != nil {
+		return err
+	}
+	_, err := Apply(ctx, p.Bus, config)
+	return err
+}
+
+// environment of a service: the same names that an operator would set.
+func (p *Platform) environment() []string {
+	return []string{
+		"SETTLEWATCH_KAFKA_BROKERS=" + strings.Join(p.Brokers, ","),
+		"SETTLEWATCH_REDIS_ADDRS=" + strings.Join(p.Redis, ","),
+		fmt.Sprintf("SETTLEWATCH_REDIS_CLUSTER=%t", p.RedisCluster),
+		"SETTLEWATCH_CLICKHOUSE_DSN=" + p.ClickHouseDSN,
+		"SETTLEWATCH_CARD_KEY_ID=demo",
+		"SETTLEWATCH_CARD_KEY=" + demoCardKey,
+	}
+}
+
+// Stop ends services and servers, in this order; nothing is left.
+func (p *Platform) Stop() error {
+	var errs []error
+	if p.Supervisor != nil {
+		errs = append(errs, p.Supervisor.Stop())
+	}
+	if p.Warehouse != nil {
+		errs = append(errs, p.Warehouse.Close())
+	}
+	if p.Bus != nil {
+		p.Bus.Close()
+	}
+	if p.Stack != nil {
+		errs = append(errs, p.Stack.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// Abilities of this build, for a configuration that it is to run under.
+func Abilities() (ruleset.Abilities, error) {
+	versions, err := calendar.Versions()
+	if err != nil {
+		return ruleset.Abilities{}, err
+	}
+	a := ruleset.Abilities{JoinVersion: join.Version, TZData: calendar.TZDataVersion}
+	for _, v := range versions {
+		a.Calendar = v.Version // sorted: the newest is last
+	}
+	return a, nil
+}
+
+// Apply checks a configuration and appends it to the configuration topic, from
+// where it reaches every partition of the payment log. It returns its number.
+func Apply(ctx context.Context, log *bus.Bus, config *event.Config) (int64, error) {
+	if err := ruleset.Validate(config); err != nil {
+		return 0, fmt.Errorf("check configuration: %w", err)
+	}
+	if _, err := calendar.Compile(config); err != nil {
+		return 0, fmt.Errorf("check configuration: %w", err)
+	}
+	value, err := config.MarshalVT()
+	if err != nil {
+		return 0, fmt.Errorf("encode configuration: %w", err)
+	}
+	_, number, err := log.Bounds(ctx, topic.Config.Name, 0)
+	if err != nil {
+		return 0, err
+	}
+	err = log.Append(ctx, topic.Config.Name, 0, []stage.Record{{Value: value, TimeMs: time.Now().UnixMilli()}})
+	if err != nil {
+		return 0, fmt.Errorf("append configuration: %w", err)
+	}
+	return number, nil
+}

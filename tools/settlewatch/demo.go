@@ -1,0 +1,276 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"settlewatch/schemas/alert"
+	"settlewatch/schemas/event"
+	"settlewatch/services/boot"
+	"settlewatch/tools/demo"
+	"settlewatch/tools/traffic"
+)
+
+type demoFlags struct {
+	traffic     traffic.Options
+	once        bool
+	json        bool
+	alertsOut   string
+	dir         string
+	brokers     []string
+	redis       []string
+	cluster     bool
+	clickHouse  string
+	replication int
+}
+
+func demoCommand() *cobra.Command {
+	var f demoFlags
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Play card traffic with planted cases and check every alert",
+		Long: `Starts an embedded Kafka, Redis and ClickHouse with all services, plays seeded card
+traffic in accelerated event time, and compares the alerts with what was planted.
+Without --once it then stays up with live traffic until Ctrl-C.
+
+Exit status: 0 everything planted was found and nothing else, 1 something is missing
+or unexpected, 2 it could not run.`,
+		Example: `  settlewatch demo
+  settlewatch demo --payments 100000 --seed 7 --once
+  settlewatch demo --once --json --alerts-out alerts.jsonl
+  settlewatch demo --kafka-brokers k1:9092 --redis-addrs r1:6379 --clickhouse-dsn clickhouse://c1:9000/default --once`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd.Context(), f) },
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&f.traffic.Payments, "payments", 10_000, "payments to play")
+	flags.IntVar(&f.traffic.Days, "days", 14, "days of payments, from 2025-09-22 on")
+	flags.Uint64Var(&f.traffic.Seed, "seed", 1, "the same seed gives the same traffic and the same alerts")
+	flags.BoolVar(&f.traffic.Clean, "clean", false, "plant nothing: no alert may come")
+	flags.BoolVar(&f.once, "once", false, "end after the check instead of staying up")
+	flags.BoolVar(&f.json, "json", false, "print the result as one JSON object, the last line of standard output")
+	flags.StringVar(&f.alertsOut, "alerts-out", "", "write all alert revisions to this file, sorted, one JSON a line")
+	flags.StringVar(&f.dir, "dir", "", "folder for data and logs (default: a new temporary one, removed when all went well)")
+	flags.StringSliceVar(&f.brokers, "kafka-brokers", nil, "use this Kafka, Redis and ClickHouse instead of the embedded ones; their topics must be empty")
+	flags.StringSliceVar(&f.redis, "redis-addrs", nil, "Redis, with --kafka-brokers")
+	flags.BoolVar(&f.cluster, "redis-cluster", false, "the Redis addresses belong to a cluster")
+	flags.StringVar(&f.clickHouse, "clickhouse-dsn", "", "ClickHouse, native protocol, with --kafka-brokers")
+	flags.IntVar(&f.replication, "replication", 1, "replication of the topics that are made, with --kafka-brokers")
+	return cmd
+}
+
+// platformOptions of the flags: all three servers are given, or none.
+func (f *demoFlags) platformOptions(s *screen) (demo.PlatformOptions, error) {
+	o := demo.PlatformOptions{Dir: f.dir, Log: s, Progress: s.fetched, Events: s.Event, Replication: f.replication}
+	given := 0
+	for _, there := range []bool{len(f.brokers) > 0, len(f.redis) > 0, f.clickHouse != ""} {
+		if there {
+			given++
+		}
+	}
+	switch given {
+	case 0:
+	case 3:
+		o.External = &demo.Addresses{Brokers: f.brokers, Redis: f.redis, RedisCluster: f.cluster, ClickHouseDSN: f.clickHouse}
+	default:
+		return o, errors.New("give --kafka-brokers, --redis-addrs and --clickhouse-dsn together, or none of them for the embedded stack")
+	}
+	return o, nil
+}
+
+func runDemo(ctx context.Context, f demoFlags) (err error) {
+	began := time.Now()
+	s := newScreen(os.Stderr)
+	g, err := traffic.New(f.traffic)
+	if err != nil {
+		return err
+	}
+	temporary := f.dir == ""
+	if temporary {
+		if f.dir, err = os.MkdirTemp("", "settlewatch-demo-"); err != nil {
+			return fmt.Errorf("make a folder for data and logs: %w", err)
+		}
+	}
+	config, err := demoConfig(g)
+	if err != nil {
+		return err
+	}
+	o, err := f.platformOptions(s)
+	if err != nil {
+		return err
+	}
+	p, err := demo.StartPlatform(ctx, o, config)
+	if err != nil {
+		return fmt.Errorf("start: %w (logs in %s)", err, filepath.Join(f.dir, "logs"))
+	}
+	defer func() {
+		s.done()
+		err = errors.Join(err, p.Stop())
+		if temporary && err == nil {
+			err = os.RemoveAll(f.dir)
+		} else if temporary {
+			s.say("data and logs are kept in %s", f.dir)
+		}
+	}()
+	s.say("playing %d payments of %d days, seed %d", g.Options().Payments, g.Options().Days, f.traffic.Seed)
+	collector := demo.NewCollector()
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	var background errgroup.Group
+	background.Go(func() error { return collector.Run(running, p.Bus, s.Alert) })
+	r, err := demo.Play(ctx, p, g, collector, s)
+	s.done()
+	if err != nil {
+		return err
+	}
+	if err := report(s, f, r, time.Since(began)); err != nil {
+		return err
+	}
+	if !f.once {
+		s.howToGoOn(p, f.dir)
+		s.showAll()
+		err = demo.Live(ctx, p, g)
+	}
+	stop()
+	return errors.Join(err, background.Wait(), verdictError(r))
+}
+
+func verdictError(r demo.Result) error {
+	if r.Exact() {
+		return nil
+	}
+	return errFindings
+}
+
+func demoConfig(g *traffic.Generator) (*event.Config, error) {
+	abilities, err := demo.Abilities()
+	if err != nil {
+		return nil, err
+	}
+	return traffic.Config(abilities, g.Sources(boot.Profile, boot.ProfileVersion)...), nil
+}
+
+// summary is the object that --json prints.
+type summary struct {
+	Payments    int                        `json:"payments"`
+	Events      int                        `json:"events"`
+	DeadLetters demo.Letters               `json:"dead_letters"`
+	Alerts      map[alert.Kind]*demo.Count `json:"alerts"`
+	Warehouse   struct {
+		Events   uint64 `json:"events"`
+		Payments uint64 `json:"payments"`
+		Alerts   uint64 `json:"alerts"`
+	} `json:"warehouse"`
+	IdentityHolds     bool     `json:"identity_holds"`
+	Exact             bool     `json:"exact"`
+	Notes             []string `json:"notes,omitempty"`
+	Seconds           float64  `json:"seconds"`
+	EventsPerSecond   float64  `json:"events_per_second"`
+	FirstAlertSeconds float64  `json:"first_alert_seconds"`
+	TotalSeconds      float64  `json:"total_seconds"`
+}
+
+// report prints the table for people, or the object for programs, and writes the
+// alerts.
+func report(s *screen, f demoFlags, r demo.Result, total time.Duration) error {
+	if f.alertsOut != "" {
+		if err := writeLines(f.alertsOut, r.Collected.Lines()); err != nil {
+			return err
+		}
+	}
+	if !f.json {
+		return printTable(os.Stdout, s, r)
+	}
+	out := summary{
+		Payments: r.Payments, Events: r.Events, DeadLetters: r.Verdict.Letters, Alerts: r.Verdict.Alerts,
+		IdentityHolds: r.Warehouse.Holds(), Exact: r.Exact(), Notes: r.Verdict.Notes,
+		Seconds: r.Seconds, EventsPerSecond: float64(r.Events) / r.Seconds, FirstAlertSeconds: r.FirstAlertSeconds,
+		TotalSeconds: total.Seconds(),
+	}
+	out.Warehouse.Events, out.Warehouse.Payments, out.Warehouse.Alerts = r.Warehouse.Events, r.Warehouse.Payments, r.Warehouse.Alerts
+	b, err := json.Marshal(out)
+	if err != nil {
+		return fmt.Errorf("encode result: %w", err)
+	}
+	_, err = fmt.Println(string(b))
+	return err
+}
+
+func writeLines(path string, lines [][]byte) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("write alerts: %w", err)
+	}
+	w := bufio.NewWriter(file)
+	for _, line := range lines {
+		_, _ = w.Write(line)  // Flush returns the first error
+		_ = w.WriteByte('\n') // likewise
+	}
+	if err := errors.Join(w.Flush(), file.Close()); err != nil {
+		return fmt.Errorf("write alerts: %w", err)
+	}
+	return nil
+}
+
+func printTable(out io.Writer, s *screen, r demo.Result) error {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.AppendHeader(table.Row{"", "planted", "found", "missing", "unexpected"})
+	for _, k := range alert.Kinds {
+		c := r.Verdict.Alerts[k]
+		t.AppendRow(table.Row{k, c.Planted, c.Found, c.Missing, c.Unexpected})
+	}
+	l := r.Verdict.Letters
+	t.AppendRow(table.Row{"dead letters", l.Planted, l.Found, l.Planted - l.Found, l.Unexpected})
+	t.AppendSeparator()
+	t.AppendRow(table.Row{"events in ClickHouse", r.Events, r.Warehouse.Events, "", ""})
+	t.AppendRow(table.Row{"payments in ClickHouse", r.Payments, r.Warehouse.Payments, "", ""})
+	t.AppendRow(table.Row{"alerts in ClickHouse", len(r.Collected.Alerts), r.Warehouse.Alerts, "", ""})
+	if _, err := fmt.Fprintln(out, t.Render()); err != nil {
+		return err
+	}
+	for _, c := range r.Warehouse.Completeness {
+		holds := "holds"
+		if !c.Holds {
+			holds = fmt.Sprintf("DOES NOT HOLD, difference %d", c.DifferenceMinor)
+		}
+		s.say("%s, minor units: captured %d = settled %d + open %d + alerted %d + excluded %d: %s", c.Currency,
+			c.CapturedMinor, c.SettledMinor, c.OpenMinor, c.AlertedMinor, c.ExcludedMinor, holds)
+	}
+	for _, n := range r.Verdict.Notes {
+		s.say("! %s", n)
+	}
+	s.say("%d events in %.1f s (%.0f a second), first alert after %.1f s", r.Events, r.Seconds, float64(r.Events)/r.Seconds, r.FirstAlertSeconds)
+	return nil
+}
+
+func (s *screen) howToGoOn(p *demo.Platform, dir string) {
+	s.say(`
+Everything stays up, with live traffic at a day a minute, until Ctrl-C.
+  Kafka       %v   alert topics alerts.paid-unsettled.v1, alerts.settled-twice.v1
+  Redis       %v   HGET 'sw:{payment-log.v1/0}:meta' meta
+  ClickHouse  %s
+  logs        %s
+Ask ClickHouse:`, p.Brokers, p.Redis, p.ClickHouseDSN, filepath.Join(dir, "logs"))
+	if p.Stack != nil {
+		for _, q := range []string{
+			"SELECT * FROM settlewatch.open_unsettled_by_merchant_and_age LIMIT 10",
+			"SELECT * FROM settlewatch.settled_twice_by_day",
+			"SELECT * FROM settlewatch.completeness",
+		} {
+			s.say("  curl 'http://%s/' -d '%s FORMAT PrettyCompact'", p.Stack.ClickHouseHTTP, q)
+		}
+	}
+	s.say("")
+}
