@@ -123,12 +123,16 @@ func waitCluster(ctx context.Context, addr string) error {
 	defer tick.Stop()
 	for {
 		info, err := redisCommand(ctx, addr, "CLUSTER", "INFO")
-		if err == nil && strings.Contains(info, "cluster_state:ok") {
+		switch {
+		case err != nil:
+		case strings.Contains(info, "cluster_state:ok"):
 			return nil
+		default:
+			err = fmt.Errorf("its state is %q", info)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for cluster at %s: %w (last error %v, state %q)", addr, context.Cause(ctx), err, info)
+			return fmt.Errorf("wait for cluster at %s: %w (%w)", addr, context.Cause(ctx), err)
 		case <-tick.C:
 		}
 	}

@@ -14,6 +14,7 @@ package servers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -109,12 +110,23 @@ func waitReady(ctx context.Context, p *process.Process, tail *process.Tail, read
 		}
 		select {
 		case <-p.Done():
-			return fmt.Errorf("ended before it was ready (%v); it said last:\n%s", p.Err(), tail.Last(errorLines))
+			return fmt.Errorf("%w before it was ready; it said last:\n%s", endOf(p), tail.Last(errorLines))
 		case <-ctx.Done():
 			return fmt.Errorf("%w (%w); it said last:\n%s", context.Cause(ctx), err, tail.Last(errorLines))
 		case <-tick.C:
 		}
 	}
+}
+
+// errEnded is a server that ended with exit status 0 though nobody had asked it to.
+var errEnded = errors.New("exit status 0")
+
+// endOf says how a process that has ended did so; it is never nil.
+func endOf(p *process.Process) error {
+	if err := p.Err(); err != nil {
+		return err
+	}
+	return errEnded
 }
 
 const (

@@ -96,6 +96,7 @@ func testService(name, socket string) stack.Service {
 // shortDir is a folder for sockets: a socket's path is limited to about 100 bytes.
 func shortDir(t *testing.T) string {
 	t.Helper()
+	//nolint:usetesting // t.TempDir holds the test's name, which makes it too long.
 	dir, err := os.MkdirTemp("", "sw")
 	if err != nil {
 		t.Fatal(err)
@@ -270,6 +271,8 @@ func TestOneMissingServiceStopsAll(t *testing.T) {
 			started++
 		case stack.Stopped:
 			stopped++
+		case stack.Died, stack.Restarted:
+			t.Errorf("got event %q", e)
 		}
 	}
 	_, err := stack.Supervise(t.Context(), dir, []stack.Service{

@@ -95,6 +95,7 @@ func (s *shared) get(t testing.TB, name string, start func(ctx context.Context, 
 		}
 	}
 	if s.err == nil {
+		//nolint:usetesting // The folder outlives the test that asks for it first.
 		sharedDirOnce.Do(func() { sharedDir, errSharedDir = os.MkdirTemp("", "settlewatch-servers-") })
 		if s.err = errSharedDir; s.err == nil {
 			ctx, cancel := context.WithTimeout(context.Background(), startMax)
