@@ -54,21 +54,23 @@ func TestScan(t *testing.T) {
 
 		// What only looks a little like it.
 		{"", ""},
-		{"4111111111111112", ""},                     // Luhn
-		{"898310158120004", ""},                      // a merchant id that passes Luhn
-		{"1586185140000000006", ""},                  // nanoseconds
-		{"411111111111", ""},                         // 12 digits
-		{"41111111111111111111", ""},                 // 20 digits
-		{"411111111111111", ""},                      // Visa has no 15
-		{"74111111111111111234567", ""},              // a reference of 23 digits
-		{"4111,1111,1111,1111", ""},                  // no separators
-		{"4111    1111    1111    1111", ""},         // too far apart
-		{"2020-04-06 22:59:00 2020-04-07", ""},       // dates
-		{"a=1234567890123=25", ""},                   // no expiry and service code
-		{"1234567890123D2512101", ""},                // hexadecimal, no card
-		{"x4111111111111112^", ""},                   // no B before it
-		{"aa4111111111111111aaaaaabbbbbbcc", ""},     // 32 hexadecimal digits
-		{"550e8400-e29b-41d4-4716-446655440000", ""}, // a UUID
+		{"4111111111111112", ""},                                           // Luhn
+		{"898310158120004", ""},                                            // a merchant id that passes Luhn
+		{"1586185140000000006", ""},                                        // nanoseconds
+		{"411111111111", ""},                                               // 12 digits
+		{"41111111111111111111", ""},                                       // 20 digits
+		{"411111111111111", ""},                                            // Visa has no 15
+		{"74111111111111111234567", ""},                                    // a reference of 23 digits
+		{"4111,1111,1111,1111", ""},                                        // no separators
+		{"4111    1111    1111    1111", ""},                               // too far apart
+		{"2020-04-06 22:59:00 2020-04-07", ""},                             // dates
+		{"a=1234567890123=25", ""},                                         // no expiry and service code
+		{"1234567890123D2512101", ""},                                      // hexadecimal, no card
+		{"x4111111111111112^", ""},                                         // no B before it
+		{"aa4111111111111111aaaaaabbbbbbcc", ""},                           // 32 hexadecimal digits
+		{"550e8400-e29b-41d4-4716-446655440008", ""},                       // a UUID
+		{"550e8400 e29b 41d4 4716-446655440008", "card 4716-446655440008"}, // no UUID
+		{"4111 1111 1111 1111abcdabcd", ""},                                // 12 hexadecimal digits
 		{"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", ""},
 	} {
 		if got := found(c.text); got != c.want {

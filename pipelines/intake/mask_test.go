@@ -59,7 +59,7 @@ func TestMask(t *testing.T) {
 		{"names that only contain one", "spinning: 5, pinch=3", "spinning: 5, pinch=3"},
 		{"binary", "\xff\xfe4\x001\x001\x001\x001\x001\x001\x001\x001\x001\x001\x001\x001\x001\x001\x001\x00", "\xff\xfe4\x001\x001\x001\x001\x001\x00*\x00*\x00*\x00*\x00*\x00*\x001\x001\x001\x001\x00"},
 		// What the first mask leaves must not look like a number with its neighbour.
-		{"neighbours", "4000000 4111111111111111", "4000000 411111******1111"},
+		{"neighbours", "4000001 4111111111111111", "400000* **1111******1111"},
 	} {
 		raw := []byte(c.raw)
 		got := Mask(raw)
