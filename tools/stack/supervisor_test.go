@@ -43,6 +43,8 @@ func service(socket string) int {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	_ = os.Remove(socket)
+	// Who can connect may rely on this line being in the log.
+	fmt.Println("ready")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
 		fmt.Println(err)
@@ -62,7 +64,6 @@ func service(socket string) int {
 			}()
 		}
 	}()
-	fmt.Println("ready")
 	<-ctx.Done()
 	fmt.Println("bye")
 	return 0
