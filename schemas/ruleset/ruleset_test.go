@@ -148,7 +148,7 @@ groups:
   - name: a
     acquirers: [one]
     sources:
-      - {name: a/b/0/c@1, clock: live}
+      - {name: a/b/0/c@1, clock: played}
 `))
 	if err == nil {
 		t.Fatal("accepted")
@@ -162,7 +162,7 @@ groups:
 		"line 12: groups[1].terms: missing",
 		`line 12: groups[1].name: "a" is also the name of groups[0]`,
 		`line 13: groups[1].acquirers[0]: "one" is already in groups[0].acquirers[0]`,
-		`line 15: groups[1].sources[0].name: "a/b/0/c@1" is already groups[0].sources[0]`,
+		"line 15: groups[1].sources[0].clock: another group gives this source another clock",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in\n%v", want, err)
@@ -272,15 +272,17 @@ func TestValidate(t *testing.T) {
 		"acquirer twice":     {func(c *event.Config) { c.Groups[0].Acquirers = []string{"one"} }, "is already in"},
 		"acquirer with a |":  {func(c *event.Config) { c.Groups[1].Acquirers[0] = "a|b" }, "no | in it"},
 		"no sources":         {func(c *event.Config) { c.Groups[1].Sources = nil }, "at least one source"},
-		"source in two":      {func(c *event.Config) { c.Groups[1].Sources = c.Groups[0].Sources }, "is already groups[0]"},
-		"source unreadable":  {func(c *event.Config) { c.Groups[1].Sources[0].Name = "x" }, "want service/topic"},
-		"source nameless":    {func(c *event.Config) { c.Groups[1].Sources[0].Name = "//0/@1" }, "empty part"},
-		"clock unknown":      {func(c *event.Config) { c.Groups[1].Sources[0].Clock = 0 }, "want live or played"},
-		"no terms":           {func(c *event.Config) { c.Groups[1].Terms = nil }, "has no terms"},
-		"no cycle":           {func(c *event.Config) { c.Groups[1].Terms.Cycle = "" }, "terms.cycle"},
-		"no zone":            {func(c *event.Config) { c.Groups[1].Terms.Zone = "" }, "terms.zone"},
-		"no calendar":        {func(c *event.Config) { c.Groups[1].Terms.Calendar = "" }, "terms.calendar"},
-		"channel unnamed":    {func(c *event.Config) { c.Groups[1].Terms.ChannelCutoffs[0].Channel = "" }, "the channel has no name"},
+		"source with two clocks": {func(c *event.Config) {
+			c.Groups[1].Sources = []*event.ExpectedSource{{Name: c.Groups[0].Sources[0].Name, Clock: event.Clock_CLOCK_PLAYED}}
+		}, "another clock"},
+		"source unreadable": {func(c *event.Config) { c.Groups[1].Sources[0].Name = "x" }, "want service/topic"},
+		"source nameless":   {func(c *event.Config) { c.Groups[1].Sources[0].Name = "//0/@1" }, "empty part"},
+		"clock unknown":     {func(c *event.Config) { c.Groups[1].Sources[0].Clock = 0 }, "want live or played"},
+		"no terms":          {func(c *event.Config) { c.Groups[1].Terms = nil }, "has no terms"},
+		"no cycle":          {func(c *event.Config) { c.Groups[1].Terms.Cycle = "" }, "terms.cycle"},
+		"no zone":           {func(c *event.Config) { c.Groups[1].Terms.Zone = "" }, "terms.zone"},
+		"no calendar":       {func(c *event.Config) { c.Groups[1].Terms.Calendar = "" }, "terms.calendar"},
+		"channel unnamed":   {func(c *event.Config) { c.Groups[1].Terms.ChannelCutoffs[0].Channel = "" }, "the channel has no name"},
 		"channel twice": {func(c *event.Config) {
 			terms := c.Groups[1].Terms
 			terms.ChannelCutoffs = append(terms.ChannelCutoffs, terms.ChannelCutoffs[0])
