@@ -403,3 +403,31 @@ func TestTLS(t *testing.T) {
 		t.Errorf("summary %+v, error %v; want an empty one", s, err)
 	}
 }
+
+// TestRangesMerged: merging keeps the highest range of each partition.
+func TestRangesMerged(t *testing.T) {
+	f := open(t)
+	highest := map[int32]stage.Range{}
+	for _, r := range []stage.Range{
+		{Topic: "a", Partition: 0, First: 0, Last: 9}, {Topic: "a", Partition: 0, First: 10, Last: 19, Checksum: 7},
+		{Topic: "a", Partition: 0, First: 10, Last: 12}, {Topic: "a", Partition: 1, First: 5, Last: 6},
+	} {
+		if err := f.RecordRange(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if h, found := highest[r.Partition]; !found || h.Last < r.Last {
+			highest[r.Partition] = r
+		}
+	}
+	if err := f.conn.Exec(t.Context(), f.named("OPTIMIZE TABLE db.warehouse_ranges FINAL")); err != nil {
+		t.Fatal(err)
+	}
+	if n := f.number(t, "SELECT count() FROM db.warehouse_ranges"); n != 2 {
+		t.Errorf("%d ranges are left, want one a partition", n)
+	}
+	for _, want := range highest {
+		if got, found, err := f.LastRange(t.Context(), want.Topic, want.Partition); err != nil || !found || got != want {
+			t.Errorf("LastRange = %+v, %v, %v; want %+v", got, found, err, want)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -176,6 +177,7 @@ func TestRefused(t *testing.T) {
 		return marshal(t, p)
 	}
 	year9999, year1899, day9999 := int64(253402300799999), earliestMs-1, int32(2932896)
+	last2261 := time.Date(2261, 12, 31, 23, 59, 59, 999e6, time.UTC).UnixMilli()
 	day1899, day2299, day2300 := int32(-25568), int32(120529), int32(120530)
 	log, payments, twice := topic.PaymentLog.Name, topic.Payments.Name, topic.AlertsSettledTwice.Name
 	for _, c := range []struct {
@@ -186,8 +188,8 @@ func TestRefused(t *testing.T) {
 		{"plain event", log, logRecord(func(*event.LogRecord, *event.Event) {}), ""},
 		{"arrival in 9999", log, logRecord(func(r *event.LogRecord, _ *event.Event) { r.ArrivalMs = year9999 }), "table events, field arrival_time: outside the years 1900 to 2261"},
 		{"arrival in 1899", log, logRecord(func(r *event.LogRecord, _ *event.Event) { r.ArrivalMs = year1899 }), "table events, field arrival_time: outside the years 1900 to 2261"},
-		{"arrival at the last moment", log, logRecord(func(r *event.LogRecord, _ *event.Event) { r.ArrivalMs = latestMs }), ""},
-		{"arrival one after it", log, logRecord(func(r *event.LogRecord, _ *event.Event) { r.ArrivalMs = latestMs + 1 }), "table events, field arrival_time: outside the years 1900 to 2261"},
+		{"arrival at the last moment", log, logRecord(func(r *event.LogRecord, _ *event.Event) { r.ArrivalMs = last2261 }), ""},
+		{"arrival one after it", log, logRecord(func(r *event.LogRecord, _ *event.Event) { r.ArrivalMs = last2261 + 1 }), "table events, field arrival_time: outside the years 1900 to 2261"},
 		{"arrival at the edge of int64", log, logRecord(func(r *event.LogRecord, _ *event.Event) { r.ArrivalMs = math.MaxInt64 }), "table events, field arrival_time: outside the years 1900 to 2261"},
 		{"business time in 9999", log, logRecord(func(_ *event.LogRecord, e *event.Event) { e.Time.BusinessMs = &year9999 }), "table events, field business_time: outside the years 1900 to 2261"},
 		{"settlement date in 1899", log, logRecord(func(_ *event.LogRecord, e *event.Event) { e.Time.SettlementDate = &day1899 }), "table events, field settlement_date: outside the years 1900 to 2299"},
