@@ -152,20 +152,22 @@ func (f *pendingFact) addAmounts(a *event.Amounts) {
 	} else if a.RequestedMinor != nil {
 		f.amount = *a.RequestedMinor
 	}
-	switch f.kind {
-	case event.Kind_KIND_AUTHORIZATION:
+	if f.kind == event.Kind_KIND_AUTHORIZATION {
 		f.approved, f.total = optional(a.ApprovedMinor), optional(a.AuthorizedTotalMinor)
-	case event.Kind_KIND_REVERSAL, event.Kind_KIND_VOID:
+	}
+	if f.kind == event.Kind_KIND_REVERSAL || f.kind == event.Kind_KIND_VOID {
 		f.stays = optional(a.ReplacementMinor)
-	case event.Kind_KIND_SETTLEMENT:
-		if a.GrossMinor == nil && a.NetMinor != nil {
-			f.netOnly, f.amount = true, *a.NetMinor
-		} else if a.GrossMinor != nil {
-			f.amount = *a.GrossMinor
-		}
-		for _, fee := range a.Fees {
-			f.fee += fee.AmountMinor
-		}
+	}
+	if f.kind != event.Kind_KIND_SETTLEMENT {
+		return
+	}
+	if a.GrossMinor != nil {
+		f.amount = *a.GrossMinor
+	} else if a.NetMinor != nil {
+		f.netOnly, f.amount = true, *a.NetMinor
+	}
+	for _, fee := range a.Fees {
+		f.fee += fee.AmountMinor
 	}
 }
 

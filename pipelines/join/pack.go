@@ -131,8 +131,14 @@ func appendFact(b []byte, f *fact) []byte {
 		bit   uint64
 		value int64
 	}{
-		{hasApproved, f.approved}, {hasTotal, f.total}, {hasStays, f.stays}, {hasFee, f.fee}, {hasHoldUntil, f.holdUntil},
-		{hasClearing, int64(f.clearing)}, {hasIndex, int64(f.index)}, {hasGeneration, int64(f.generation)},
+		{hasApproved, f.approved},
+		{hasTotal, f.total},
+		{hasStays, f.stays},
+		{hasFee, f.fee},
+		{hasHoldUntil, f.holdUntil},
+		{hasClearing, int64(f.clearing)},
+		{hasIndex, int64(f.index)},
+		{hasGeneration, int64(f.generation)},
 	} {
 		if m&o.bit != 0 {
 			b = binary.AppendVarint(b, o.value)

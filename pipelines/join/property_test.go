@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
+	"settlewatch/schemas/alert"
 	"settlewatch/schemas/event"
 )
 
@@ -287,4 +288,27 @@ func (s *store) load(t *rapid.T) *State {
 		t.Fatalf("%v (meta %v)", err, m)
 	}
 	return state
+}
+
+// What the alerts say is within the contract: reasons are those it lists, ids and
+// revisions are unique and in order.
+func TestAlertsKeepTheContract(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		last := map[string]uint32{}
+		for _, a := range foldAll(t, weave(t, drawHistory(t)), 0).Alerts {
+			if a.Revision != last[a.ID]+1 {
+				t.Fatalf("revision %d of %s follows %d", a.Revision, a.ID, last[a.ID])
+			}
+			last[a.ID] = a.Revision
+			if (a.Status == alert.Open) != (a.Closing == nil) {
+				t.Fatalf("status %s with closing %v", a.Status, a.Closing)
+			}
+			if a.Closing != nil && !slices.Contains(alert.Reasons, a.Closing.Reason) {
+				t.Fatalf("reason %q is not in the contract", a.Closing.Reason)
+			}
+			if a.AmountMinor <= 0 || len(a.Evidence) == 0 || a.Merchant == "" {
+				t.Fatalf("alert without amount, evidence or merchant: %+v", a)
+			}
+		}
+	})
 }

@@ -85,35 +85,30 @@ func closingOf(f *pendingFact) *alert.Closing {
 }
 
 func closingReason(f *fact) string {
-	switch f.kind {
-	case event.Kind_KIND_SETTLEMENT:
-		return "settled"
-	case event.Kind_KIND_REVERSAL:
-		return "reversed"
-	case event.Kind_KIND_VOID:
-		return "voided"
-	case event.Kind_KIND_REFUND:
-		return "refunded"
-	case event.Kind_KIND_LINE_REVERSAL:
-		return "line_reversed"
-	case event.Kind_KIND_PAYOUT_RETURN:
-		return "returned"
-	case event.Kind_KIND_AUTHORIZATION, event.Kind_KIND_CAPTURE:
-		if !f.effective() {
-			return "rejected"
-		}
-		if f.kind == event.Kind_KIND_CAPTURE {
-			return "captured"
-		}
-		return "authorized"
-	case event.Kind_KIND_ADJUSTMENT:
-		if f.target == event.AdjustmentTarget_ADJUSTMENT_TARGET_CREDIT {
-			return "credited"
-		}
-		return "adjusted"
-	default:
-		return kindNames[f.kind]
+	if reason, fixed := closingReasons[f.kind]; fixed {
+		return reason
 	}
+	switch {
+	case f.kind == event.Kind_KIND_ADJUSTMENT && f.target == event.AdjustmentTarget_ADJUSTMENT_TARGET_CREDIT:
+		return "credited"
+	case f.kind == event.Kind_KIND_ADJUSTMENT:
+		return "adjusted"
+	case !f.effective():
+		return "rejected"
+	case f.kind == event.Kind_KIND_CAPTURE:
+		return "captured"
+	default:
+		return "authorized"
+	}
+}
+
+var closingReasons = map[event.Kind]string{
+	event.Kind_KIND_SETTLEMENT:    "settled",
+	event.Kind_KIND_REVERSAL:      "reversed",
+	event.Kind_KIND_VOID:          "voided",
+	event.Kind_KIND_REFUND:        "refunded",
+	event.Kind_KIND_LINE_REVERSAL: "line_reversed",
+	event.Kind_KIND_PAYOUT_RETURN: "returned",
 }
 
 // addEvidence lists the events behind the alert, superseded ones too: all of

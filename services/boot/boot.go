@@ -127,7 +127,7 @@ func retried[T any](ctx context.Context, log *slog.Logger, what string, dial fun
 		if err == nil || !again(err) || time.Now().Add(wait).After(deadline) {
 			return c, err
 		}
-		log.Warn("waiting for "+what, "error", err)
+		log.Warn("waiting for a server", "server", what, "error", err)
 		select {
 		case <-ctx.Done():
 			return c, ctx.Err()
