@@ -349,7 +349,7 @@ func TestDialErrors(t *testing.T) {
 				t.Fatal("no error", w.Close())
 			}
 			for _, sentinel := range []error{warehouse.ErrUnreachable, warehouse.ErrRefused} {
-				if errors.Is(err, sentinel) != (sentinel == c.is) {
+				if errors.Is(err, sentinel) != errors.Is(c.is, sentinel) {
 					t.Errorf("error %q is %q: %v", err, sentinel, errors.Is(err, sentinel))
 				}
 			}
@@ -409,8 +409,10 @@ func TestRangesMerged(t *testing.T) {
 	f := open(t)
 	highest := map[int32]stage.Range{}
 	for _, r := range []stage.Range{
-		{Topic: "a", Partition: 0, First: 0, Last: 9}, {Topic: "a", Partition: 0, First: 10, Last: 19, Checksum: 7},
-		{Topic: "a", Partition: 0, First: 10, Last: 12}, {Topic: "a", Partition: 1, First: 5, Last: 6},
+		{Topic: "a", Partition: 0, First: 0, Last: 9},
+		{Topic: "a", Partition: 0, First: 10, Last: 19, Checksum: 7},
+		{Topic: "a", Partition: 0, First: 10, Last: 12},
+		{Topic: "a", Partition: 1, First: 5, Last: 6},
 	} {
 		if err := f.RecordRange(t.Context(), r); err != nil {
 			t.Fatal(err)
