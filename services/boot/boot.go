@@ -46,7 +46,7 @@ func Main(service Service) int {
 			"the environment before the file of --config.\nExit status: 0 ended as asked, 1 could not go on, 2 wrong settings.",
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			settings, err := read(cmd.Flags(), service.Need)
+			settings, err := Read(cmd.Flags(), service.Need)
 			if err != nil {
 				return fmt.Errorf("%w: %w", errUsage, err)
 			}
@@ -61,7 +61,7 @@ func Main(service Service) int {
 			return nil
 		},
 	}
-	addFlags(cmd.Flags(), service.Need)
+	AddFlags(cmd.Flags(), service.Need)
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	err := cmd.ExecuteContext(ctx)
 	switch {

@@ -52,8 +52,8 @@ const (
 	NeedCardKey
 )
 
-// addFlags declares the flags that need asks for.
-func addFlags(flags *pflag.FlagSet, need Need) {
+// AddFlags declares the flags that need asks for.
+func AddFlags(flags *pflag.FlagSet, need Need) {
 	flags.String("config", "", "YAML file with these settings, named as the flags are")
 	flags.String("log-level", "info", "debug, info, warn or error")
 	flags.String("log-format", "text", "text or json")
@@ -75,8 +75,8 @@ func addFlags(flags *pflag.FlagSet, need Need) {
 	}
 }
 
-// read collects the settings; its error names every mistake, not just the first.
-func read(flags *pflag.FlagSet, need Need) (Settings, error) {
+// Read collects the settings; its error names every mistake, not just the first.
+func Read(flags *pflag.FlagSet, need Need) (Settings, error) {
 	k := koanf.New(".")
 	// Secrets have no flag: a command line is visible to every user of the machine.
 	fromEnv := func(k, v string) (string, any) {
