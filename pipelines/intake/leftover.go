@@ -50,9 +50,11 @@ func (b *builder) fillLeftover() {
 	if l.count == 0 {
 		return
 	}
-	unknown := make(map[string]string, l.kept)
+	unknown := make([]*event.UnknownField, 0, l.kept)
 	for i := range l.kept {
-		unknown[b.text[l.names[i].start:l.names[i].end]] = b.text[l.value[i].start:l.value[i].end]
+		unknown = append(unknown, &event.UnknownField{
+			Name: b.text[l.names[i].start:l.names[i].end], Value: b.text[l.value[i].start:l.value[i].end],
+		})
 	}
 	b.event.Leftover = &event.Leftover{Unknown: unknown, UnknownCount: uint32(l.count)}
 }

@@ -257,8 +257,9 @@ func (f *folding) publish(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("encode payment: %w", err)
 		}
-		r := Record{Key: []byte(p.PaymentKey), Value: body, TimeMs: p.JudgedMs}
-		at := place{topic.Payments.Name, topic.Partition(r.Key, topic.Payments.Partitions)}
+		// Compaction keeps the last of each key, and every life of a payment counts.
+		r := Record{Key: fmt.Appendf(nil, "%s|%x", p.PaymentKey, p.Life), Value: body, TimeMs: p.JudgedMs}
+		at := place{topic.Payments.Name, topic.Partition([]byte(p.PaymentKey), topic.Payments.Partitions)}
 		outbox[at] = append(outbox[at], r)
 	}
 	g, gctx := errgroup.WithContext(ctx)

@@ -266,7 +266,7 @@ func TestValuesRoundTrip(t *testing.T) {
 			Card: &event.Card{Bin: "622202", Last4: "0012", Token: []byte{0xab}},
 			Time: &event.Time{BusinessMs: &latest, SettlementDate: &day2299},
 			Leftover: &event.Leftover{
-				Unknown: map[string]string{"a": "1"}, Masked: []string{"x", "y"},
+				Unknown: []*event.UnknownField{{Name: "a", Value: "1"}}, Masked: []string{"x", "y"},
 			},
 			References: []*event.Reference{{Type: "rrn", Value: "9"}},
 		}))

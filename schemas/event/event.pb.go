@@ -2108,10 +2108,11 @@ func (x *Special) GetIncremental() bool {
 }
 
 type Leftover struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Unknown       map[string]string      `protobuf:"bytes,1,rep,name=unknown,proto3" json:"unknown,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	UnknownCount  uint32                 `protobuf:"varint,2,opt,name=unknown_count,json=unknownCount,proto3" json:"unknown_count,omitempty"`
-	Masked        []string               `protobuf:"bytes,3,rep,name=masked,proto3" json:"masked,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the record's order: a map would give the same event other bytes each time.
+	Unknown       []*UnknownField `protobuf:"bytes,1,rep,name=unknown,proto3" json:"unknown,omitempty"`
+	UnknownCount  uint32          `protobuf:"varint,2,opt,name=unknown_count,json=unknownCount,proto3" json:"unknown_count,omitempty"`
+	Masked        []string        `protobuf:"bytes,3,rep,name=masked,proto3" json:"masked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2146,7 +2147,7 @@ func (*Leftover) Descriptor() ([]byte, []int) {
 	return file_settlewatch_event_v1_event_proto_rawDescGZIP(), []int{16}
 }
 
-func (x *Leftover) GetUnknown() map[string]string {
+func (x *Leftover) GetUnknown() []*UnknownField {
 	if x != nil {
 		return x.Unknown
 	}
@@ -2167,6 +2168,58 @@ func (x *Leftover) GetMasked() []string {
 	return nil
 }
 
+type UnknownField struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"` // JSON text
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnknownField) Reset() {
+	*x = UnknownField{}
+	mi := &file_settlewatch_event_v1_event_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnknownField) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnknownField) ProtoMessage() {}
+
+func (x *UnknownField) ProtoReflect() protoreflect.Message {
+	mi := &file_settlewatch_event_v1_event_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnknownField.ProtoReflect.Descriptor instead.
+func (*UnknownField) Descriptor() ([]byte, []int) {
+	return file_settlewatch_event_v1_event_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *UnknownField) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UnknownField) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
 type Provenance struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Profile        string                 `protobuf:"bytes,1,opt,name=profile,proto3" json:"profile,omitempty"`
@@ -2179,7 +2232,7 @@ type Provenance struct {
 
 func (x *Provenance) Reset() {
 	*x = Provenance{}
-	mi := &file_settlewatch_event_v1_event_proto_msgTypes[17]
+	mi := &file_settlewatch_event_v1_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2191,7 +2244,7 @@ func (x *Provenance) String() string {
 func (*Provenance) ProtoMessage() {}
 
 func (x *Provenance) ProtoReflect() protoreflect.Message {
-	mi := &file_settlewatch_event_v1_event_proto_msgTypes[17]
+	mi := &file_settlewatch_event_v1_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2204,7 +2257,7 @@ func (x *Provenance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Provenance.ProtoReflect.Descriptor instead.
 func (*Provenance) Descriptor() ([]byte, []int) {
-	return file_settlewatch_event_v1_event_proto_rawDescGZIP(), []int{17}
+	return file_settlewatch_event_v1_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Provenance) GetProfile() string {
@@ -2445,14 +2498,14 @@ const file_settlewatch_event_v1_event_proto_rawDesc = "" +
 	" \x01(\x03H\x01R\x12merchantOrderMinor\x88\x01\x01\x12 \n" +
 	"\vincremental\x18\v \x01(\bR\vincrementalB\x16\n" +
 	"\x14_dispute_deadline_msB\x17\n" +
-	"\x15_merchant_order_minor\"\xca\x01\n" +
-	"\bLeftover\x12E\n" +
-	"\aunknown\x18\x01 \x03(\v2+.settlewatch.event.v1.Leftover.UnknownEntryR\aunknown\x12#\n" +
+	"\x15_merchant_order_minor\"\x85\x01\n" +
+	"\bLeftover\x12<\n" +
+	"\aunknown\x18\x01 \x03(\v2\".settlewatch.event.v1.UnknownFieldR\aunknown\x12#\n" +
 	"\runknown_count\x18\x02 \x01(\rR\funknownCount\x12\x16\n" +
-	"\x06masked\x18\x03 \x03(\tR\x06masked\x1a:\n" +
-	"\fUnknownEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x85\x01\n" +
+	"\x06masked\x18\x03 \x03(\tR\x06masked\"8\n" +
+	"\fUnknownField\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\x85\x01\n" +
 	"\n" +
 	"Provenance\x12\x18\n" +
 	"\aprofile\x18\x01 \x01(\tR\aprofile\x12'\n" +
@@ -2551,8 +2604,8 @@ var file_settlewatch_event_v1_event_proto_goTypes = []any{
 	(*Entry)(nil),         // 21: settlewatch.event.v1.Entry
 	(*Special)(nil),       // 22: settlewatch.event.v1.Special
 	(*Leftover)(nil),      // 23: settlewatch.event.v1.Leftover
-	(*Provenance)(nil),    // 24: settlewatch.event.v1.Provenance
-	nil,                   // 25: settlewatch.event.v1.Leftover.UnknownEntry
+	(*UnknownField)(nil),  // 24: settlewatch.event.v1.UnknownField
+	(*Provenance)(nil),    // 25: settlewatch.event.v1.Provenance
 }
 var file_settlewatch_event_v1_event_proto_depIdxs = []int32{
 	0,  // 0: settlewatch.event.v1.Event.kind:type_name -> settlewatch.event.v1.Kind
@@ -2576,9 +2629,9 @@ var file_settlewatch_event_v1_event_proto_depIdxs = []int32{
 	21, // 18: settlewatch.event.v1.Event.entry:type_name -> settlewatch.event.v1.Entry
 	22, // 19: settlewatch.event.v1.Event.special:type_name -> settlewatch.event.v1.Special
 	23, // 20: settlewatch.event.v1.Event.leftover:type_name -> settlewatch.event.v1.Leftover
-	24, // 21: settlewatch.event.v1.Event.provenance:type_name -> settlewatch.event.v1.Provenance
+	25, // 21: settlewatch.event.v1.Event.provenance:type_name -> settlewatch.event.v1.Provenance
 	11, // 22: settlewatch.event.v1.Amounts.fees:type_name -> settlewatch.event.v1.Fee
-	25, // 23: settlewatch.event.v1.Leftover.unknown:type_name -> settlewatch.event.v1.Leftover.UnknownEntry
+	24, // 23: settlewatch.event.v1.Leftover.unknown:type_name -> settlewatch.event.v1.UnknownField
 	24, // [24:24] is the sub-list for method output_type
 	24, // [24:24] is the sub-list for method input_type
 	24, // [24:24] is the sub-list for extension type_name

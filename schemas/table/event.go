@@ -267,11 +267,20 @@ var eventColumns = []column[eventRow]{
 	maybe("merchant_order_minor", func(r *eventRow) *int64 { return r.special.MerchantOrderMinor }),
 	flag("incremental", func(r *eventRow) bool { return r.special.GetIncremental() }),
 
-	pairs("unknown_fields", func(r *eventRow) map[string]string { return r.leftover.GetUnknown() }),
+	pairs("unknown_fields", func(r *eventRow) map[string]string { return unknownFields(r.leftover) }),
 	small("unknown_count", func(r *eventRow) uint32 { return r.leftover.GetUnknownCount() }),
 	list("masked_fields", func(r *eventRow) []string { return r.leftover.GetMasked() }),
 	label("profile", func(r *eventRow) string { return r.proven.GetProfile() }),
 	small("profile_version", func(r *eventRow) uint32 { return r.proven.GetProfileVersion() }),
 	text("raw_hash", func(r *eventRow) string { return hex.EncodeToString(r.proven.GetRawHash()) }),
 	text("trace_id", func(r *eventRow) string { return r.proven.GetTraceId() }),
+}
+
+// unknownFields as a map; of a name that came twice the last stands.
+func unknownFields(l *event.Leftover) map[string]string {
+	fields := make(map[string]string, len(l.GetUnknown()))
+	for _, f := range l.GetUnknown() {
+		fields[f.GetName()] = f.GetValue()
+	}
+	return fields
 }

@@ -52,8 +52,8 @@ var (
 		About: "revisions of settled-twice alerts",
 	}
 	Payments = Topic{
-		Name: "payments.v1", Key: "payment key", Partitions: 4, RetentionMs: RetainAll, Compacted: true,
-		About: "the latest judgement of every payment",
+		Name: "payments.v1", Key: "payment key and life, placed by the payment key", Partitions: 4, RetentionMs: RetainAll, Compacted: true,
+		About: "the latest judgement of every life of a payment",
 	}
 )
 
