@@ -51,7 +51,7 @@ func (j *Joiner) Own(ctx context.Context, a Assignment) error {
 		err := j.own(ctx, a)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // whatever ended with the assignment is no failure
 		case errors.Is(err, ErrFenced):
 			// Another owner drew a token, or the store was wiped or rolled back. Either
 			// way what is in memory is worth nothing; the store says where to go on.
@@ -92,6 +92,7 @@ type folding struct {
 
 	sequence  uint64 // of the last commit
 	committed int64
+	hinted    int64         // the offset that the group took last
 	position  join.Position // behind the last folded record
 	since     time.Time     // of the last commit
 	out       join.Output
@@ -104,7 +105,7 @@ func (j *Joiner) own(ctx context.Context, a Assignment) error {
 		return fmt.Errorf("open: %w", err)
 	}
 	defer func() { _ = reader.Close() }()
-	f := &folding{Joiner: j, assignment: a, reader: reader, store: j.State(a.Partition)}
+	f := &folding{Joiner: j, assignment: a, reader: reader, store: j.State(a.Partition), hinted: a.Offset}
 	if err := f.load(ctx); err != nil {
 		return err
 	}
@@ -213,7 +214,11 @@ func (f *folding) batch(ctx context.Context) error {
 			Next: f.position.Offset, HighWatermark: batch.HighWatermark,
 		})
 	}
-	return f.commit(ctx)
+	if err := f.commit(ctx); err != nil {
+		return err
+	}
+	f.hint(ctx)
+	return nil
 }
 
 func (f *folding) fold(r *Record) error {
@@ -312,9 +317,20 @@ func (f *folding) commit(ctx context.Context) error {
 		return fmt.Errorf("commit up to offset %d: %w", f.position.Offset, err)
 	}
 	f.sequence, f.committed, f.since = c.Sequence, c.ToOffset, now
-	// The group's offset is a hint for people who watch the lag; Redis is the truth.
-	if err := f.assignment.Commit(ctx, f.committed); err != nil && ctx.Err() == nil {
+	return nil
+}
+
+// hint tells the group how far the state is stored, for people who watch the lag;
+// Redis is the truth. A group that is between two generations, or an owner that
+// ended before it got here, would leave a lag that is none until the next record:
+// so what the group has not taken is told again at every batch, an empty one too.
+func (f *folding) hint(ctx context.Context) {
+	if f.hinted == f.committed {
+		return
+	}
+	if err := f.assignment.Commit(ctx, f.committed); err == nil {
+		f.hinted = f.committed
+	} else if ctx.Err() == nil {
 		f.Logger.Warn("the group did not take the offset", "partition", f.assignment.Partition, "error", err)
 	}
-	return nil
 }
