@@ -18,7 +18,7 @@ type Configure struct{ Log Log }
 func (c *Configure) Own(ctx context.Context, a Assignment) error {
 	err := c.own(ctx, a)
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // whatever ended with the assignment is no failure
 	}
 	if err != nil {
 		return fmt.Errorf("carry configuration into the log: %w", err)

@@ -67,7 +67,7 @@ func (i *Ingest) Own(ctx context.Context, a Assignment) error {
 	source := i.source(a)
 	err := i.own(ctx, a, source)
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // whatever ended with the assignment is no failure
 	}
 	if err != nil {
 		return fmt.Errorf("ingest %s: %w", source, err)
@@ -235,6 +235,7 @@ func (s *ingestion) takeMark(ctx context.Context, raw *Record, t int64) error {
 			return s.queueMark(t)
 		case event.Clock_CLOCK_LIVE:
 			return s.refuse(raw, ErrMarkInLive)
+		default: // not expected, or by a clock that this binary does not know: wait
 		}
 		if !warned {
 			warned = true
