@@ -45,11 +45,12 @@ type Ingest struct {
 	Version uint32
 	// MarkEvery is the time between marks. Defaults to 250ms.
 	MarkEvery time.Duration
-	// Seen is told of every batch; nil is silent.
+	// Seen is told of every batch, in two parts where it waits for a CONFIG in
+	// between; nil is silent.
 	Seen func(IngestProgress)
 }
 
-// IngestProgress is what one batch of a source came to.
+// IngestProgress is what one batch of a source, or a part of it, came to.
 type IngestProgress struct {
 	Source                             string
 	Events, DeadLetters, UnknownFields int
@@ -333,5 +334,7 @@ func (s *ingestion) commit(ctx context.Context) error {
 	if s.Seen != nil {
 		s.Seen(s.progress)
 	}
+	// A batch that waits for a CONFIG is told of before and after; each part counts once.
+	s.progress.Events, s.progress.DeadLetters, s.progress.UnknownFields = 0, 0, 0
 	return nil
 }
