@@ -184,7 +184,7 @@ func (s *State) resume(config []byte) error {
 	}
 	s.placeGroups()
 	for p := range s.payments.all() {
-		if g, known := s.group(p.key); known {
+		if g := s.group(p.key); g != noGroup {
 			s.timers[g].set(p, p.next)
 		}
 	}

@@ -117,8 +117,8 @@ func (s *State) take(r *event.LogRecord, e *event.Event) {
 	f.source, f.generation, f.offset, f.index = source, r.Origin.Generation, r.Origin.Offset, r.Origin.Index
 	f.arrival = r.ArrivalMs
 	f.effective = r.ArrivalMs
-	group, known := s.group(key)
-	if known {
+	group := s.group(key)
+	if group != noGroup {
 		f.effective = max(f.effective, s.hop.Frontier(group))
 	}
 	p := s.payments.get(key)
@@ -135,23 +135,27 @@ func (s *State) take(r *event.LogRecord, e *event.Event) {
 	}
 }
 
-// group of a payment follows from its key alone; false before the first CONFIG,
-// or where no group takes the acquirer.
-func (s *State) group(key event.PaymentKey) (int, bool) {
+// noGroup: before the first CONFIG, or where no group takes the acquirer.
+const noGroup = -1
+
+// group of a payment follows from its key alone.
+func (s *State) group(key event.PaymentKey) int {
 	if g, named := s.groupOf[key.Acquirer()]; named {
-		return g, true
+		return g
 	}
-	g, rest := s.groupOf[""]
-	return g, rest
+	if g, rest := s.groupOf[""]; rest {
+		return g
+	}
+	return noGroup
 }
 
 // schedule sets a payment's next moment; without a group it waits for a CONFIG.
 func (s *State) schedule(p *tracked, group int, next int64) {
 	setPackedNext(p.packed, next)
-	if group < len(s.timers) {
-		s.timers[group].set(p, next)
-	} else {
+	if group == noGroup {
 		p.next = next
+	} else {
+		s.timers[group].set(p, next)
 	}
 }
 
@@ -189,8 +193,8 @@ func (s *State) reschedule() error {
 	h := &s.judge.history
 	for p := range s.payments.all() {
 		p.slot = noSlot
-		g, known := s.group(p.key)
-		if !known {
+		g := s.group(p.key)
+		if g == noGroup {
 			continue
 		}
 		if err := h.unpack(p.packed); err != nil {
