@@ -184,6 +184,9 @@ func httpGet(ctx context.Context, url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// A connection that stays open is one that the server waits for at its end, five
+	// seconds long.
+	request.Close = true
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return "", err
