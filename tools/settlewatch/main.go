@@ -1,5 +1,5 @@
-// Command settlewatch is the tool that a person runs: the demonstration, the
-// configuration, and the stack on this machine.
+// Command settlewatch is the tool that a person runs: the stack on this machine,
+// the configuration, and what there is to see in a running installation.
 package main
 
 import (
@@ -22,8 +22,17 @@ const (
 	exitFailed   = 2 // it could not run
 )
 
-// errFindings ends a command that ran and has something to report.
-var errFindings = errors.New("not what was planted")
+// errFindings ends a command that ran and has something to report, which it has
+// said by then.
+var errFindings = errors.New("something was found")
+
+// The groups of commands in `settlewatch --help`.
+const (
+	groupRun     = "run"
+	groupOperate = "operate"
+	groupLook    = "look"
+	groupFiles   = "files"
+)
 
 func main() {
 	// The embedded ClickHouse is this program, run again.
@@ -34,17 +43,9 @@ func main() {
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := &cobra.Command{
-		Use:   "settlewatch",
-		Short: "The card was charged: where is the money?",
-		Long: `Settlewatch joins authorization, capture and settlement events and raises an
-alert when a payment was charged but not settled, or settled twice.
-
-Exit status: 0 done, 1 something was found that should not be there, 2 could not run.`,
-		SilenceUsage: true, SilenceErrors: true,
-	}
-	root.AddCommand(demoCommand(), applyCommand())
-	err := root.ExecuteContext(ctx)
+	// The first Ctrl-C ends in good order; a second one ends at once.
+	context.AfterFunc(ctx, stop)
+	err := rootCommand().ExecuteContext(ctx)
 	switch {
 	case err == nil:
 		return exitOK
@@ -57,4 +58,40 @@ Exit status: 0 done, 1 something was found that should not be there, 2 could not
 		fmt.Fprintf(os.Stderr, "settlewatch: %v\n", err)
 		return exitFailed
 	}
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "settlewatch",
+		Short: "The card was charged: where is the money?",
+		Long: `Settlewatch joins authorization, capture and settlement events and raises an
+alert when a payment was charged but not settled, or settled twice.
+
+Commands that look at a running installation find the stack of this machine by
+themselves (` + "`settlewatch up`" + `); flags, SETTLEWATCH_… in the environment or a file
+of --config name another one.
+
+Exit status: 0 done, 1 something was found that should not be there, 2 could not run.`,
+		Example: `  settlewatch demo --once        see it work, in seconds
+  settlewatch up                 a stack on this machine that stays
+  settlewatch feed --rate 50     live traffic into it
+  settlewatch status             how far each service is`,
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run it on this machine:"},
+		&cobra.Group{ID: groupOperate, Title: "Operate an installation:"},
+		&cobra.Group{ID: groupLook, Title: "Look into an installation:"},
+		&cobra.Group{ID: groupFiles, Title: "Work on files, without servers:"})
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w\nSee `%s --help`", err, cmd.CommandPath())
+	})
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add(groupRun, demoCommand())
+	add(groupOperate, applyCommand())
+	return root
 }
