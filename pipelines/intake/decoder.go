@@ -87,6 +87,8 @@ type Decoder struct {
 	input  bytes.Buffer
 	json   *jsontext.Decoder
 	nested nestedReader
+	// exempt are names of unknown fields that are identifiers besides.
+	exempt map[string]bool
 
 	record
 }
@@ -174,7 +176,7 @@ func (d *Decoder) read() *DecodeError {
 func (d *Decoder) field(nameAt span, value []byte, where span) *DecodeError {
 	id, known := d.known[string(d.name)]
 	if !known {
-		if err := d.nested.inspect(d.name, value, identifierNames[string(d.name)]); err != nil {
+		if err := d.nested.inspect(d.name, value, identifierNames[string(d.name)] || d.exempt[string(d.name)]); err != nil {
 			return err
 		}
 		d.unknown = append(d.unknown, unknownField{name: nameAt, value: where})
