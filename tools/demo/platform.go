@@ -15,11 +15,11 @@ import (
 	"settlewatch/pipelines/bus"
 	"settlewatch/pipelines/calendar"
 	"settlewatch/pipelines/join"
-	"settlewatch/pipelines/stage"
 	"settlewatch/pipelines/warehouse"
 	"settlewatch/schemas/event"
 	"settlewatch/schemas/ruleset"
 	"settlewatch/schemas/topic"
+	"settlewatch/tools/configlog"
 	"settlewatch/tools/stack"
 )
 
@@ -40,6 +40,9 @@ type PlatformOptions struct {
 	External *Addresses
 	// Replication of the topics that are made. Defaults to 1.
 	Replication int
+	// Binaries are the services' executables by name. Nil takes those beside this
+	// program, or builds them from the source tree around it.
+	Binaries map[string]string
 	// Dir holds the servers' data and every process's log.
 	Dir      string
 	Log      io.Writer // one line per step; nil is silent
@@ -72,9 +75,12 @@ func StartPlatform(ctx context.Context, o PlatformOptions, config *event.Config)
 }
 
 func (p *Platform) start(ctx context.Context, config *event.Config) error {
-	binaries, err := stack.Binaries(ctx, Services, p.options.Progress)
-	if err != nil {
-		return err
+	var err error
+	binaries := p.options.Binaries
+	if binaries == nil {
+		if binaries, err = stack.Binaries(ctx, Services, p.options.Progress); err != nil {
+			return err
+		}
 	}
 	if err := p.reach(ctx); err != nil {
 		return err
@@ -141,7 +147,7 @@ func (p *Platform) prepare(ctx context.Context, config *event.Config) error {
 	if err := p.Warehouse.Migrate(ctx, nil); err != nil {
 		return err
 	}
-	_, err := Apply(ctx, p.Bus, config)
+	_, err := configlog.Append(ctx, p.Bus, config, time.Now())
 	return err
 }
 
@@ -186,28 +192,4 @@ func Abilities() (ruleset.Abilities, error) {
 		a.Calendar = v.Version // sorted: the newest is last
 	}
 	return a, nil
-}
-
-// Apply checks a configuration and appends it to the configuration topic, from
-// where it reaches every partition of the payment log. It returns its number.
-func Apply(ctx context.Context, log *bus.Bus, config *event.Config) (int64, error) {
-	if err := ruleset.Validate(config); err != nil {
-		return 0, fmt.Errorf("check configuration: %w", err)
-	}
-	if _, err := calendar.Compile(config); err != nil {
-		return 0, fmt.Errorf("check configuration: %w", err)
-	}
-	value, err := config.MarshalVT()
-	if err != nil {
-		return 0, fmt.Errorf("encode configuration: %w", err)
-	}
-	_, number, err := log.Bounds(ctx, topic.Config.Name, 0)
-	if err != nil {
-		return 0, err
-	}
-	err = log.Append(ctx, topic.Config.Name, 0, []stage.Record{{Value: value, TimeMs: time.Now().UnixMilli()}})
-	if err != nil {
-		return 0, fmt.Errorf("append configuration: %w", err)
-	}
-	return number, nil
 }

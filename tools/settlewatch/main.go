@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"settlewatch/pipelines/servers"
+	"settlewatch/services/boot"
 )
 
 // Exit statuses.
@@ -94,4 +95,14 @@ Exit status: 0 done, 1 something was found that should not be there, 2 could not
 	add(groupRun, demoCommand())
 	add(groupOperate, applyCommand())
 	return root
+}
+
+// serverFlags declares the flags that say where the servers are, as the services
+// have them.
+func serverFlags(cmd *cobra.Command, need boot.Need) {
+	boot.AddFlags(cmd.Flags(), need)
+	// The services' logging; the tool says what it has to say.
+	for _, name := range []string{"log-level", "log-format"} {
+		_ = cmd.Flags().MarkHidden(name) // fails only where there is no such flag
+	}
 }

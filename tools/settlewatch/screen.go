@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
@@ -35,7 +36,7 @@ const alertsShown = 12
 var _ demo.Screen = (*screen)(nil)
 
 func newScreen(out *os.File) *screen {
-	return &screen{out: out, terminal: term.IsTerminal(int(out.Fd()))}
+	return &screen{out: out, terminal: isTerminal(out)}
 }
 
 // Write makes the screen the log of the stack: one line a step.
@@ -54,11 +55,11 @@ func (s *screen) say(format string, args ...any) {
 
 // line prints between two states of the bar. A line that cannot be shown changes
 // nothing.
-func (s *screen) line(text string) {
+func (s *screen) line(line string) {
 	if s.bar != nil && s.terminal {
 		_ = s.bar.Clear()
 	}
-	_, _ = io.WriteString(s.out, text)
+	_, _ = io.WriteString(s.out, line)
 	if s.bar != nil && s.terminal {
 		_ = s.bar.RenderBlank()
 	}
@@ -143,6 +144,29 @@ func alertLine(r demo.Revision) string {
 	}
 	return line + "\n"
 }
+
+// palette colours text for a terminal; elsewhere it leaves it alone. NO_COLOR is
+// respected.
+type palette struct{ on bool }
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+func paletteOf(out *os.File) palette {
+	return palette{on: isTerminal(out) && os.Getenv("NO_COLOR") == ""}
+}
+
+func (p palette) paint(s string, c ...text.Color) string {
+	if !p.on {
+		return s
+	}
+	return text.Colors(c).Sprint(s)
+}
+
+func (p palette) bold(s string) string  { return p.paint(s, text.Bold) }
+func (p palette) faint(s string) string { return p.paint(s, text.Faint) }
+func (p palette) good(s string) string  { return p.paint(s, text.FgGreen) }
+func (p palette) bad(s string) string   { return p.paint(s, text.FgRed) }
+func (p palette) warn(s string) string  { return p.paint(s, text.FgYellow) }
 
 // fetched shows a server being fetched.
 func (s *screen) fetched(what string, done, total int64) {
