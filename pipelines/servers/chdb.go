@@ -12,8 +12,6 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/ebitengine/purego"
-
 	"settlewatch/pipelines/servers/process"
 )
 
@@ -72,13 +70,11 @@ func runChild(library string, args []string) int {
 		time.Sleep(childGrace)
 		os.Exit(1)
 	}()
-	handle, err := purego.Dlopen(library, purego.RTLD_NOW|purego.RTLD_GLOBAL)
+	run, err := loadClickHouse(library)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "load clickhouse library:", err)
 		return 1
 	}
-	var run func(argc int32, argv **byte) uintptr
-	purego.RegisterLibFunc(&run, handle, "chdb_query_cmdline")
 
 	argv := make([]*byte, 0, len(args)+2)
 	for _, arg := range append([]string{"clickhouse"}, args...) {
@@ -99,6 +95,10 @@ func chdbCommand(ctx context.Context, o Options, args []string) (process.Command
 	if !mayRunChild {
 		return process.Command{}, errors.New("this program cannot run itself as a clickhouse: " +
 			"call servers.MaybeRunChild first in main, serverstest.Main in TestMain")
+	}
+	if !embedded {
+		return process.Command{}, errors.New("this program was built without the embedded clickhouse (tag static): " +
+			"give it a clickhouse server, or build it without the tag")
 	}
 	library, err := chdbLibrary(ctx, o.Progress)
 	if err != nil {
