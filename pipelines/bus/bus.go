@@ -70,6 +70,9 @@ type Options struct {
 	FetchBytes int
 	// Logger hears about failures that are retried. Nil means silence.
 	Logger *slog.Logger
+	// OnRetry, if set, is called before each pause of a request that is repeated.
+	// It may be called from several goroutines at a time.
+	OnRetry func(error)
 }
 
 const (
@@ -208,7 +211,7 @@ func (b *Bus) WaitReady(ctx context.Context) error {
 	retry := newBackoff()
 	for {
 		err := b.Ping(ctx)
-		if err == nil || final(err) {
+		if err == nil || final(err) || errors.Is(err, ErrRefused) {
 			return err
 		}
 		b.log.Info("waiting for Kafka", "brokers", b.options.Brokers, "error", err)
@@ -218,11 +221,23 @@ func (b *Bus) WaitReady(ctx context.Context) error {
 	}
 }
 
+// tlsAlert is what crypto/tls calls an answer of the other side that ends a handshake.
+const tlsAlert = "remote error"
+
 func (b *Bus) unreachable(err error) error {
 	var hint string
+	var certificate *tls.CertificateVerificationError
+	var alert *net.OpError
 	switch {
 	case errors.Is(err, kafka.SASLAuthenticationFailed), errors.Is(err, kafka.UnsupportedSASLMechanism):
 		hint = "check the user, its password and the SASL mechanism that this listener accepts"
+		err = fmt.Errorf("%w: %w", ErrRefused, err)
+	case errors.As(err, &certificate):
+		hint = "check the certificate authority and the server name of the TLS settings"
+		err = fmt.Errorf("%w: %w", ErrRefused, err)
+	case errors.As(err, &alert) && alert.Op == tlsAlert:
+		hint = "the listener refuses the TLS handshake: check whether it asks for a client certificate, and which"
+		err = fmt.Errorf("%w: %w", ErrRefused, err)
 	case b.options.TLS == nil:
 		hint = "check that the addresses can be reached from here and that the listener speaks plain text"
 	default:

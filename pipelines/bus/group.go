@@ -163,6 +163,9 @@ func (m *member) follow(cg *kafka.ConsumerGroup) error {
 			return fmt.Errorf("join group %q at %v: gave up after %s: %w",
 				o.ID, m.group.bus.options.Brokers, elapsed.Round(time.Second), err)
 		}
+		if retried := m.group.bus.options.OnRetry; retried != nil {
+			retried(err)
+		}
 		m.group.bus.log.Warn("joining the consumer group failed, trying again", "group", o.ID, "error", err)
 	}
 }

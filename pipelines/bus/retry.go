@@ -75,6 +75,9 @@ func (r *retry) next(ctx context.Context, cause error) error {
 	if elapsed := time.Since(r.startedAt); elapsed > r.timeout {
 		return fmt.Errorf("gave up after %s: %w", elapsed.Round(time.Millisecond), cause)
 	}
+	if r.bus.options.OnRetry != nil {
+		r.bus.options.OnRetry(cause)
+	}
 	r.bus.log.Warn("Kafka request failed, trying again",
 		"topic", r.topic, "partition", r.partition, "pause", r.backoff.pause, "error", cause)
 	if !r.backoff.sleep(ctx) {

@@ -32,6 +32,10 @@ type Options struct {
 	OnRetry func(Retry)
 }
 
+// ErrRefused is a Redis that answers but does not let us in, or whose certificate
+// is not trusted. Dialling again does not help.
+var ErrRefused = errors.New("redis refuses the connection")
+
 // Client is a connection to one Redis or Redis Cluster. It is safe for
 // concurrent use.
 type Client struct {

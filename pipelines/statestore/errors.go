@@ -105,7 +105,33 @@ func (c *Client) explain(verb string, err error) error {
 	if final(err) {
 		return err
 	}
-	return fmt.Errorf("%s Redis at %s: %w%s", verb, c.addrs, err, hint(err, c.tls))
+	advice := hint(err, c.tls)
+	if refused(err) {
+		err = fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return fmt.Errorf("%s Redis at %s: %w%s", verb, c.addrs, err, advice)
+}
+
+// tlsAlert is what crypto/tls calls an answer of the other side that ends a handshake.
+const tlsAlert = "remote error"
+
+// refused tells a server that does not let us in from one that is not there.
+func refused(err error) bool {
+	var answered redis.Error
+	var certificate *tls.CertificateVerificationError
+	var alert *net.OpError
+	if errors.As(err, &certificate) || (errors.As(err, &alert) && alert.Op == tlsAlert) {
+		return true
+	}
+	if !errors.As(err, &answered) {
+		return false
+	}
+	for _, code := range []string{"WRONGPASS", "NOAUTH", "NOPERM"} {
+		if strings.HasPrefix(answered.Error(), code) {
+			return true
+		}
+	}
+	return false
 }
 
 func hint(err error, overTLS bool) string {
@@ -113,11 +139,14 @@ func hint(err error, overTLS bool) string {
 	var certificate *tls.CertificateVerificationError
 	var authority x509.UnknownAuthorityError
 	var record tls.RecordHeaderError
+	var alert *net.OpError
 	var network net.Error
 	text := err.Error()
 	switch {
 	case errors.As(err, &certificate), errors.As(err, &authority):
 		return " (check the certificate authority and the server name of the TLS settings)"
+	case errors.As(err, &alert) && alert.Op == tlsAlert:
+		return " (the server refuses the TLS handshake: check whether it asks for a client certificate, and which)"
 	case errors.As(err, &record):
 		return " (the server does not speak TLS: check port and TLS settings)"
 	case errors.As(err, &answered):

@@ -83,16 +83,43 @@ func Dial(ctx context.Context, o Options) (*Warehouse, error) {
 	return &Warehouse{options: o, driver: d, conn: conn, database: o.Database}, nil
 }
 
+// DSN is what a DSN holds besides addresses.
+type DSN struct {
+	// Password says that there is one, and not which.
+	Password bool
+	// Unverified says that it turns the check of the server's certificate off.
+	Unverified bool
+}
+
+// InspectDSN reads a DSN without connecting. Its error does not quote the DSN, in
+// which a password may stand.
+func InspectDSN(dsn string) (DSN, error) {
+	d, err := parseDSN(dsn)
+	if err != nil {
+		return DSN{}, err
+	}
+	_, _, err = Options{DSN: dsn}.resolve()
+	return DSN{Password: d.Auth.Password != "", Unverified: d.TLS != nil && d.TLS.InsecureSkipVerify}, err
+}
+
+var errDSN = errors.New("want clickhouse://host:port/database, the native protocol " +
+	"(in a password, what is no letter or digit must be percent-encoded)")
+
+func parseDSN(dsn string) (*clickhouse.Options, error) {
+	parsed, err := clickhouse.ParseDSN(dsn)
+	if err != nil || parsed.Protocol != clickhouse.Native || len(parsed.Addr) == 0 || parsed.Addr[0] == "" {
+		return nil, errDSN //nolint:nilerr // The driver's error quotes the DSN, password included.
+	}
+	return parsed, nil
+}
+
 // resolve fills in the defaults and what the DSN says.
 func (o Options) resolve() (Options, *clickhouse.Options, error) {
 	d := &clickhouse.Options{}
 	if o.DSN != "" {
-		parsed, err := clickhouse.ParseDSN(o.DSN)
+		parsed, err := parseDSN(o.DSN)
 		if err != nil {
 			return o, nil, fmt.Errorf("read clickhouse dsn: %w", err)
-		}
-		if parsed.Protocol != clickhouse.Native {
-			return o, nil, errors.New("read clickhouse dsn: want clickhouse://host:port, the native protocol")
 		}
 		d = parsed
 	}
@@ -104,6 +131,8 @@ func (o Options) resolve() (Options, *clickhouse.Options, error) {
 	}
 	if o.Username != "" {
 		d.Auth.Username, d.Auth.Password = o.Username, o.Password
+	} else if o.Password != "" {
+		d.Auth.Password = o.Password
 	}
 	if o.TLS != nil {
 		d.TLS = o.TLS

@@ -1,0 +1,42 @@
+package warehouse_test
+
+import (
+	"strings"
+	"testing"
+
+	"settlewatch/pipelines/warehouse"
+)
+
+func TestInspectDSN(t *testing.T) {
+	for dsn, want := range map[string]warehouse.DSN{
+		"clickhouse://127.0.0.1:9000/default":                {},
+		"clickhouse://bob:s3cr3t@h1:9440/default":            {Password: true},
+		"clickhouse://h1:9440/default?password=s3cr3t":       {Password: true},
+		"clickhouse://h1:9440/x?secure=true":                 {},
+		"clickhouse://h1:9440/x?secure=true&skip_verify=yes": {Unverified: true},
+	} {
+		got, err := warehouse.InspectDSN(dsn)
+		if strings.HasSuffix(dsn, "yes") {
+			if err == nil {
+				t.Errorf("%s was accepted", dsn)
+			}
+			continue
+		}
+		if err != nil || got != want {
+			t.Errorf("%s: got %+v, %v", dsn, got, err)
+		}
+	}
+	if got, err := warehouse.InspectDSN("clickhouse://h1:9440/x?secure=true&skip_verify=true"); err != nil || !got.Unverified {
+		t.Errorf("skip_verify: %+v, %v", got, err)
+	}
+	for _, dsn := range []string{
+		"", "127.0.0.1:9000", "http://h1:8123/default", "clickhouse://bob:s3%zzcr3t@h1:9000", "clickhouse://bob:s3/cr3t@h1:9000",
+		"clickhouse://bob:s3cr3t@h1:9000/bad-name", "clickhouse://bob:s3#cr3t@h1:9000",
+	} {
+		if _, err := warehouse.InspectDSN(dsn); err == nil {
+			t.Errorf("%q was accepted", dsn)
+		} else if strings.Contains(err.Error(), "s3") || strings.Contains(err.Error(), "cr3t") {
+			t.Errorf("the error shows the password: %v", err)
+		}
+	}
+}
