@@ -43,6 +43,10 @@ type JoinProgress struct {
 	Records             int
 	Alerts              int
 	Next, HighWatermark int64
+	// Out is what was published, State what the batch has led to. Both may be read
+	// during the call only: the next batch changes them.
+	Out   *join.Output
+	State *join.State
 }
 
 // Own folds one assigned partition until ctx is done, which is no error.
@@ -212,6 +216,7 @@ func (f *folding) batch(ctx context.Context) error {
 		f.Seen(JoinProgress{
 			Partition: f.assignment.Partition, Records: len(batch.Records), Alerts: len(f.out.Alerts),
 			Next: f.position.Offset, HighWatermark: batch.HighWatermark,
+			Out: &f.out, State: f.state,
 		})
 	}
 	if err := f.commit(ctx); err != nil {

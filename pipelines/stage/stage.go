@@ -38,6 +38,11 @@ type Batch struct {
 // ErrOffsetOutOfRange is a fetch below the log's start or above its end.
 var ErrOffsetOutOfRange = errors.New("offset out of range")
 
+// ErrDrained comes from a Reader that gives nothing more because its service is
+// asked to end. Load inserts what it has collected and returns nil; the other loops
+// have committed all they read by then, and return it.
+var ErrDrained = errors.New("nothing more is read")
+
 // Reader reads one partition from an offset. It waits up to maxWait for data and
 // returns an empty batch when there is none. Only committed records come back:
 // aborted transactions are left out. The records' memory is the caller's until
