@@ -169,3 +169,27 @@ func TestANewLifeHasItsOwnAlerts(t *testing.T) {
 		t.Error("two lives share an alert id")
 	}
 }
+
+// The end of a calendar is said 30 days ahead, by the frontier and not by a clock.
+func TestCalendarEndIsSaidAhead(t *testing.T) {
+	s, out := New(), new(Output)
+	marksAt := func(at int64) {
+		for _, f := range feeds {
+			if err := s.Step(markOf(f, at), out); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Step(configRecord(testConfig(nil), 0), out); err != nil {
+		t.Fatal(err)
+	}
+	november := monday10 + (31+30+31+30+31+31+30+31+28)*day // 2026-11-30
+	marksAt(november)
+	if got := s.CalendarEnding(); got != "" {
+		t.Errorf("31 days ahead: %q", got)
+	}
+	marksAt(november + 2*day)
+	if got := s.CalendarEnding(); got == "" {
+		t.Error("29 days ahead: nothing said")
+	}
+}

@@ -55,3 +55,20 @@ func (s *State) ConfigNumber() int64 {
 	}
 	return s.configNumber
 }
+
+// calendarNoticeDays is how long before a calendar's known years end it is said:
+// the notice for the next year usually comes between late October and December.
+const calendarNoticeDays = 30
+
+// CalendarEnding names a calendar whose known years end within 30 days of its
+// group's frontier, and its last known day; payments due later are held. Empty
+// while there is time.
+func (s *State) CalendarEnding() string {
+	for g, terms := range s.terms {
+		f := s.hop.Frontier(g)
+		if f != hop.Never && terms.LocalDate(f)+calendarNoticeDays > terms.LastKnown() {
+			return terms.CalendarLabel() + " ends on " + terms.LastKnown().String()
+		}
+	}
+	return ""
+}

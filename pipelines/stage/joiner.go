@@ -93,6 +93,7 @@ type folding struct {
 	store      State
 	state      *join.State
 	recorder   *join.Recorder
+	ending     string // the calendar that was last said to end soon
 
 	sequence  uint64 // of the last commit
 	committed int64
@@ -208,6 +209,10 @@ func (f *folding) batch(ctx context.Context) error {
 		if err := f.fold(r); err != nil {
 			return fmt.Errorf("fold offset %d: %w", r.Offset, err)
 		}
+	}
+	if ending := f.state.CalendarEnding(); ending != f.ending {
+		f.ending = ending
+		f.Logger.Warn("a calendar ends soon, payments due later will be held: load its next version", "calendar", ending)
 	}
 	if err := f.publish(ctx); err != nil {
 		return err
