@@ -14,11 +14,13 @@ import (
 
 	"settlewatch/pipelines/bus"
 	"settlewatch/pipelines/calendar"
+	"settlewatch/pipelines/intake"
 	"settlewatch/pipelines/join"
 	"settlewatch/pipelines/warehouse"
 	"settlewatch/schemas/event"
 	"settlewatch/schemas/ruleset"
 	"settlewatch/schemas/topic"
+	"settlewatch/services/boot"
 	"settlewatch/tools/configlog"
 	"settlewatch/tools/stack"
 )
@@ -34,10 +36,15 @@ type Addresses struct {
 	ClickHouseDSN string
 }
 
+// Ports of the embedded servers.
+type Ports struct{ Kafka, Redis, ClickHouse, ClickHouseHTTP int }
+
 // PlatformOptions say where everything runs.
 type PlatformOptions struct {
 	// External servers; nil starts the embedded stack.
 	External *Addresses
+	// Ports of the embedded servers; 0 chooses free ones.
+	Ports Ports
 	// Replication of the topics that are made. Defaults to 1.
 	Replication int
 	// Binaries are the services' executables by name. Nil takes those beside this
@@ -114,6 +121,8 @@ func (p *Platform) reach(ctx context.Context) error {
 	} else {
 		embedded, err := stack.Start(ctx, stack.Options{
 			Dir: p.options.Dir, Progress: p.options.Progress, Log: p.options.Log, Events: p.options.Events,
+			BrokerPort: p.options.Ports.Kafka, RedisPort: p.options.Ports.Redis,
+			ClickHousePort: p.options.Ports.ClickHouse, ClickHouseHTTPPort: p.options.Ports.ClickHouseHTTP,
 		})
 		if err != nil {
 			return err
@@ -192,4 +201,27 @@ func Abilities() (ruleset.Abilities, error) {
 		a.Calendar = v.Version // sorted: the newest is last
 	}
 	return a, nil
+}
+
+// LiveSources are all partitions of the raw topics, as the ingest services of this
+// release name them; their marks follow the clock.
+func LiveSources() []*event.ExpectedSource {
+	var out []*event.ExpectedSource
+	for _, feed := range []struct {
+		service string
+		topic   topic.Topic
+	}{
+		{intake.Authorization.String(), topic.RawAuthorization},
+		{intake.Capture.String(), topic.RawCapture},
+		{intake.Settlement.String(), topic.RawSettlement},
+	} {
+		for n := range feed.topic.Partitions {
+			name := event.Source{
+				Service: feed.service, Topic: feed.topic.Name, Partition: int32(n),
+				Profile: boot.Profile, Version: boot.ProfileVersion,
+			}
+			out = append(out, &event.ExpectedSource{Name: name.String(), Clock: event.Clock_CLOCK_LIVE})
+		}
+	}
+	return out
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -96,32 +97,31 @@ func runDemo(ctx context.Context, f demoFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	temporary := f.dir == ""
-	if temporary {
-		if f.dir, err = os.MkdirTemp("", "settlewatch-demo-"); err != nil {
-			return fmt.Errorf("make a folder for data and logs: %w", err)
-		}
-	}
 	config, err := demoConfig(g)
 	if err != nil {
 		return err
 	}
+	w, err := newWorkplace(f.dir, "settlewatch-demo-")
+	if err != nil {
+		return err
+	}
+	f.dir = w.dir
 	o, err := f.platformOptions(s)
 	if err != nil {
 		return err
 	}
 	p, err := demo.StartPlatform(ctx, o, config)
+	defer func() { err = errors.Join(err, w.leave(ctx, s, err)) }()
 	if err != nil {
-		return fmt.Errorf("start: %w (logs in %s)", err, filepath.Join(f.dir, "logs"))
+		s.done()
+		return startError(ctx, err, w.dir)
 	}
 	defer func() {
 		s.done()
-		err = errors.Join(err, p.Stop())
-		if temporary && err == nil {
-			err = os.RemoveAll(f.dir)
-		} else if temporary {
-			s.say("data and logs are kept in %s", f.dir)
+		if ctx.Err() != nil {
+			s.say("stopping")
 		}
+		err = errors.Join(err, p.Stop())
 	}()
 	s.say("playing %d payments of %d days, seed %d", g.Options().Payments, g.Options().Days, f.traffic.Seed)
 	collector := demo.NewCollector()
@@ -138,12 +138,33 @@ func runDemo(ctx context.Context, f demoFlags) (err error) {
 		return err
 	}
 	if !f.once {
-		s.howToGoOn(p, f.dir)
-		s.showAll()
-		err = demo.Live(ctx, p, g)
+		err = stay(ctx, s, p, g, w.dir)
 	}
 	stop()
 	return errors.Join(err, background.Wait(), verdictError(r))
+}
+
+// stay plays live traffic until ctx ends. Meanwhile other commands find this stack,
+// unless they already find another one.
+func stay(ctx context.Context, s *screen, p *demo.Platform, g *traffic.Generator, dir string) (err error) {
+	if p.Stack != nil {
+		claim, taken := demo.TakeClaim()
+		switch {
+		case errors.Is(taken, demo.ErrClaimed):
+			s.say("! %v", taken)
+			s.say("! commands that are to look at this demo instead need its addresses by flags")
+		case taken != nil:
+			return taken
+		default:
+			defer func() { err = errors.Join(err, claim.Release()) }()
+			if err := claim.Announce(p.Addresses); err != nil {
+				return err
+			}
+		}
+	}
+	s.howToGoOn(p, dir)
+	s.showAll()
+	return demo.Live(ctx, p, g)
 }
 
 func verdictError(r demo.Result) error {
@@ -258,19 +279,20 @@ func printTable(out io.Writer, s *screen, r demo.Result) error {
 func (s *screen) howToGoOn(p *demo.Platform, dir string) {
 	s.say(`
 Everything stays up, with live traffic at a day a minute, until Ctrl-C.
-  Kafka       %v   alert topics alerts.paid-unsettled.v1, alerts.settled-twice.v1
-  Redis       %v   HGET 'sw:{payment-log.v1/0}:meta' meta
+
+  Kafka       %s
+  Redis       %s
   ClickHouse  %s
   logs        %s
-Ask ClickHouse:`, p.Brokers, p.Redis, p.ClickHouseDSN, filepath.Join(dir, "logs"))
-	if p.Stack != nil {
-		for _, q := range []string{
-			"SELECT * FROM settlewatch.open_unsettled_by_merchant_and_age LIMIT 10",
-			"SELECT * FROM settlewatch.settled_twice_by_day",
-			"SELECT * FROM settlewatch.completeness",
-		} {
-			s.say("  curl 'http://%s/' -d '%s FORMAT PrettyCompact'", p.Stack.ClickHouseHTTP, q)
-		}
+`, strings.Join(p.Brokers, ","), strings.Join(p.Redis, ","), p.ClickHouseDSN, filepath.Join(dir, "logs"))
+	if p.Stack == nil {
+		return
 	}
-	s.say("")
+	s.say(`In another terminal:
+
+  settlewatch alerts --follow     the alerts as they come
+  settlewatch status              how far each service is
+  settlewatch query --list        questions for ClickHouse
+  curl 'http://%s/' -d 'SELECT * FROM settlewatch.completeness FORMAT PrettyCompact'
+`, p.Stack.ClickHouseHTTP)
 }

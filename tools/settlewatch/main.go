@@ -92,7 +92,7 @@ Exit status: 0 done, 1 something was found that should not be there, 2 could not
 			root.AddCommand(c)
 		}
 	}
-	add(groupRun, demoCommand())
+	add(groupRun, demoCommand(), upCommand())
 	add(groupOperate, applyCommand())
 	return root
 }
