@@ -129,10 +129,13 @@ func (s *State) addEvidence(a *alert.Alert, c *cursor) error {
 		if err != nil {
 			return err
 		}
-		a.Evidence = append(a.Evidence, alert.Evidence{
-			Kind: kindNames[f.kind], EventID: f.id.String(), AmountMinor: f.amount,
-			Topic: source.Topic, Partition: source.Partition, Offset: f.offset, Index: f.index,
-		})
+		e := alert.Evidence{Kind: kindNames[f.kind], EventID: f.id.String(), AmountMinor: f.amount, Index: f.index}
+		if name, is := source.File(); is {
+			e.File, e.Line = name, f.offset
+		} else {
+			e.Topic, e.Partition, e.Offset = source.Topic, source.Partition, f.offset
+		}
+		a.Evidence = append(a.Evidence, e)
 	}
 	return nil
 }

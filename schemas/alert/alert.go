@@ -130,15 +130,47 @@ type Rules struct {
 	JoinVersion uint32 `json:"join_version"`
 }
 
-// Evidence is one event behind the alert and where its raw record lies.
+// Evidence is one event behind the alert and where its raw record lies: in a
+// topic, or, where files were reconciled, on a line of a file.
 type Evidence struct {
 	Kind        string `json:"kind"`
 	EventID     string `json:"event_id"`
 	AmountMinor int64  `json:"amount_minor"`
-	Topic       string `json:"topic"`
-	Partition   int32  `json:"partition"`
-	Offset      int64  `json:"offset"`
-	Index       uint32 `json:"index"`
+	// Topic, partition and offset; absent where File is given.
+	Topic     string `json:"topic,omitempty"`
+	Partition int32  `json:"partition,omitempty"`
+	Offset    int64  `json:"offset,omitempty"`
+	// File, and the line on which the record begins, from 1.
+	File string `json:"file,omitempty"`
+	Line int64  `json:"line,omitempty"`
+	// Reference is the record's own, such as its line id; only with File.
+	Reference string `json:"reference,omitempty"`
+	Index     uint32 `json:"index"`
+}
+
+// MarshalJSON writes one of the two places, and all of it: partition 0 and
+// offset 0 are places too.
+func (e Evidence) MarshalJSON() ([]byte, error) {
+	if e.File != "" {
+		return json.Marshal(struct {
+			Kind        string `json:"kind"`
+			EventID     string `json:"event_id"`
+			AmountMinor int64  `json:"amount_minor"`
+			File        string `json:"file"`
+			Line        int64  `json:"line"`
+			Reference   string `json:"reference,omitempty"`
+			Index       uint32 `json:"index"`
+		}{e.Kind, e.EventID, e.AmountMinor, e.File, e.Line, e.Reference, e.Index})
+	}
+	return json.Marshal(struct {
+		Kind        string `json:"kind"`
+		EventID     string `json:"event_id"`
+		AmountMinor int64  `json:"amount_minor"`
+		Topic       string `json:"topic"`
+		Partition   int32  `json:"partition"`
+		Offset      int64  `json:"offset"`
+		Index       uint32 `json:"index"`
+	}{e.Kind, e.EventID, e.AmountMinor, e.Topic, e.Partition, e.Offset, e.Index})
 }
 
 // ID of the alert of a kind about a payment's life. The part tells two of that

@@ -71,7 +71,14 @@ func samples() map[string]*alert.Alert {
 	retracted.Revision, retracted.Status = 2, alert.Retracted
 	retracted.Closing = &alert.Closing{Reason: "corrected"}
 
+	reconciled := unsettled
+	reconciled.Evidence = []alert.Evidence{{
+		Kind: "authorization", EventID: life.String(), AmountMinor: 10_000,
+		File: "2025-09/sales.csv", Line: 70_001, Reference: "A-1", Index: 1,
+	}}
+
 	return map[string]*alert.Alert{
+		"paid_unsettled_in_files": &reconciled,
 		"paid_unsettled_open":     &unsettled,
 		"paid_unsettled_resolved": &resolved,
 		"settled_twice_open":      &twice,

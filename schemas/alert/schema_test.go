@@ -62,6 +62,8 @@ func TestTheSchemaRefuses(t *testing.T) {
 		"moment without ms":       func(a *alert.Alert) { a.MomentJudged = "2025-10-09T04:00:00Z" },
 		"moment with offset":      func(a *alert.Alert) { a.MomentJudged = "2025-10-09T12:00:00.000+08:00" },
 		"no evidence":             func(a *alert.Alert) { a.Evidence = nil },
+		"a file without a line":   func(a *alert.Alert) { a.Evidence = []alert.Evidence{{Kind: "capture", EventID: a.ID, File: "a.csv"}} },
+		"evidence from nowhere":   func(a *alert.Alert) { a.Evidence = []alert.Evidence{{Kind: "capture", EventID: a.ID}} },
 		"closed while open":       func(a *alert.Alert) { a.Closing = &alert.Closing{Reason: "settled"} },
 		"resolved without reason": func(a *alert.Alert) { a.Status = alert.Resolved },
 		"unknown reason":          func(a *alert.Alert) { a.Status, a.Closing = alert.Resolved, &alert.Closing{Reason: "lost"} },
