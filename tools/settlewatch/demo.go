@@ -28,6 +28,8 @@ type demoFlags struct {
 	once        bool
 	json        bool
 	alertsOut   string
+	filesOut    string
+	filesOnly   bool
 	dir         string
 	brokers     []string
 	redis       []string
@@ -50,6 +52,7 @@ or unexpected, 2 it could not run.`,
 		Example: `  settlewatch demo
   settlewatch demo --payments 100000 --seed 7 --once
   settlewatch demo --once --json --alerts-out alerts.jsonl
+  settlewatch demo --files-out traffic --files-only
   settlewatch demo --kafka-brokers k1:9092 --redis-addrs r1:6379 --clickhouse-dsn clickhouse://c1:9000/default --once`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd.Context(), f) },
@@ -62,6 +65,8 @@ or unexpected, 2 it could not run.`,
 	flags.BoolVar(&f.once, "once", false, "end after the check instead of staying up")
 	flags.BoolVar(&f.json, "json", false, "print the result as one JSON object, the last line of standard output")
 	flags.StringVar(&f.alertsOut, "alerts-out", "", "write all alert revisions to this file, sorted, one JSON a line")
+	flags.StringVar(&f.filesOut, "files-out", "", "write the traffic and its rules to this folder too, for settlewatch reconcile")
+	flags.BoolVar(&f.filesOnly, "files-only", false, "with --files-out: end when the files are written, without servers")
 	flags.StringVar(&f.dir, "dir", "", "folder for data and logs (default: a new temporary one, removed when all went well)")
 	flags.StringSliceVar(&f.brokers, "kafka-brokers", nil, "use this Kafka, Redis and ClickHouse instead of the embedded ones; their topics must be empty")
 	flags.StringSliceVar(&f.redis, "redis-addrs", nil, "Redis, with --kafka-brokers")
@@ -100,6 +105,13 @@ func runDemo(ctx context.Context, f demoFlags) (err error) {
 	config, err := demoConfig(g)
 	if err != nil {
 		return err
+	}
+	if f.filesOut != "" {
+		if err := writeTrafficFiles(s, g, config, f.filesOut); err != nil || f.filesOnly {
+			return err
+		}
+	} else if f.filesOnly {
+		return errors.New("--files-only: say where with --files-out DIR")
 	}
 	w, err := newWorkplace(f.dir, "settlewatch-demo-")
 	if err != nil {

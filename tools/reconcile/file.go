@@ -1,0 +1,334 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"settlewatch/pipelines/intake"
+	"settlewatch/pipelines/profile"
+	"settlewatch/schemas/deadletter"
+	"settlewatch/schemas/event"
+	"settlewatch/schemas/topic"
+)
+
+// rejectionsKept of each file, in order; all are counted.
+const rejectionsKept = 20
+
+// feeds of a file's sources, by intake.Feed - 1.
+var feeds = [...]intake.Feed{intake.Authorization, intake.Capture, intake.Settlement}
+
+// file is one of the files.
+type file struct {
+	path    string
+	name    string // as evidence and messages name it
+	number  int32
+	sources []string // by feed
+	input   io.Reader
+	closer  io.Closer
+
+	records  int // read, good or not
+	events   int
+	skipped  int // left out by the profile's filter
+	late     int // events that arrived at the moment or later
+	rejected int
+	samples  []Rejection
+	failed   error // what ended the file before any record
+}
+
+func (f *file) close() error {
+	if f.closer == nil {
+		return nil
+	}
+	return f.closer.Close()
+}
+
+// Rejection is one record that could not be read.
+type Rejection struct {
+	File string
+	Line int
+	// Path is the column or path of the field; empty for the record as a whole.
+	Path   string
+	Reason string
+	Detail string
+}
+
+// openFiles opens all files before any is read, and reports all that is wrong
+// with them at once. Files are numbered in the order of their names, so that the
+// order in which they were given changes nothing.
+func (r *run) openFiles() error {
+	if len(r.Files) == 0 {
+		return errors.New("reconcile: no file was given")
+	}
+	var errs []error
+	for _, path := range r.Files {
+		f := &file{path: path}
+		size, err := f.open(r.Stdin)
+		name := path
+		if path == "-" {
+			name = r.StdinName
+		}
+		if err == nil && !r.Profile.Matches(name) {
+			err = &profile.FileError{File: name, Err: profile.ErrNoPattern}
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+		r.total += size
+		if f.input != nil {
+			f.input = &counted{r: f.input, n: &r.read}
+		}
+		r.files = append(r.files, f)
+	}
+	if err := errors.Join(errs...); err != nil {
+		for _, f := range r.files {
+			_ = f.close()
+		}
+		return err
+	}
+	if err := nameFiles(r.files, r.StdinName); err != nil {
+		return err
+	}
+	slices.SortFunc(r.files, func(a, b *file) int { return strings.Compare(a.name, b.name) })
+	for i, f := range r.files {
+		f.number = int32(i)
+		for _, feed := range feeds {
+			f.sources = append(f.sources, event.FileSource(feed.String(), f.name, r.Profile.Name, r.Profile.Version).String())
+		}
+	}
+	return nil
+}
+
+func (f *file) open(stdin io.Reader) (size int64, err error) {
+	if f.path == "-" {
+		if f.input = stdin; stdin == nil {
+			return 0, errors.New("-: there is no standard input")
+		}
+		return 0, nil
+	}
+	opened, err := os.Open(f.path)
+	if err != nil {
+		return 0, fmt.Errorf("open file: %w", err)
+	}
+	f.closer, f.input = opened, opened
+	info, err := opened.Stat()
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("open file: %w", err)
+	case info.IsDir():
+		return 0, fmt.Errorf("%s is a folder: name the files in it, for example %s", f.path, filepath.Join(f.path, "*"))
+	}
+	return info.Size(), nil
+}
+
+// nameFiles gives every file the shortest end of its path that no other file has.
+func nameFiles(files []*file, stdinName string) error {
+	var errs []error
+	full := map[string]bool{}
+	for _, f := range files {
+		if f.path == "-" {
+			f.name = stdinName
+		} else {
+			f.path = filepath.Clean(f.path)
+			f.name = filepath.Base(f.path)
+		}
+		if full[f.path] {
+			errs = append(errs, fmt.Errorf("%s is given twice", f.path))
+		}
+		full[f.path] = true
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for parts := 2; ; parts++ {
+		seen := map[string]int{}
+		for _, f := range files {
+			seen[f.name]++
+		}
+		if len(seen) == len(files) {
+			return nil
+		}
+		for _, f := range files {
+			if seen[f.name] > 1 && f.path != "-" {
+				f.name = lastParts(f.path, parts)
+			}
+		}
+	}
+}
+
+func lastParts(path string, n int) string {
+	parts := strings.Split(filepath.ToSlash(path), "/")
+	return strings.Join(parts[max(0, len(parts)-n):], "/")
+}
+
+// counted counts the bytes that were read.
+type counted struct {
+	r io.Reader
+	n *atomic.Int64
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// reading is one file on its way into the shards.
+type reading struct {
+	*run
+	*file
+	ctx     context.Context
+	batches [][]item // by shard
+	last    place
+}
+
+// readFile reads one file to its end. What is wrong with its records is counted;
+// what is wrong with the file as a whole is kept for checkFiles. An error is
+// final for the run.
+func (r *run) readFile(ctx context.Context, f *file) error {
+	in := &reading{run: r, file: f, ctx: ctx, batches: make([][]item, len(r.shards))}
+	for record, err := range r.Profile.Read(f.name, f.input) {
+		if err != nil {
+			if err := in.broken(err); err != nil {
+				return err
+			}
+			break
+		}
+		if err := in.take(&record); err != nil {
+			return err
+		}
+	}
+	for shard := range in.batches {
+		if err := in.send(shard); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// broken takes what ended the file. Behind records that were good it is one more
+// that was not; before any, the file cannot be used.
+func (in *reading) broken(err error) error {
+	var broken *profile.FileError
+	if !errors.As(err, &broken) {
+		return fmt.Errorf("read %s: %w", in.name, err)
+	}
+	if in.records == 0 {
+		in.failed = err
+		return nil
+	}
+	in.reject(Rejection{File: in.name, Line: broken.Line, Reason: reasonFile, Detail: broken.Err.Error()})
+	return nil
+}
+
+// reasonFile is the reason of a rejection that ends its file.
+const reasonFile = "file_broken"
+
+func (in *reading) reject(r Rejection) {
+	in.rejected++
+	if len(in.samples) < rejectionsKept {
+		in.samples = append(in.samples, r)
+	}
+}
+
+func (in *reading) take(record *profile.Record) error {
+	in.records++
+	switch {
+	case record.Err != nil:
+		in.reject(Rejection{
+			File: in.name, Line: record.Line, Path: record.Err.Path,
+			Reason: string(record.Err.Reason), Detail: record.Err.Detail,
+		})
+		return in.letter(record)
+	case len(record.Events) == 0:
+		in.skipped++
+		return nil
+	}
+	feed := int(record.Feed) - 1
+	for _, e := range record.Events {
+		// Several records can stand on one line; the index goes on there.
+		if in.last.line == int64(record.Line) {
+			in.last.index++
+		} else {
+			in.last = place{line: int64(record.Line)}
+		}
+		if record.ArrivalMs >= in.AsOfMs {
+			in.late++ // nobody could know of it at that moment
+			continue
+		}
+		in.events++
+		shard := int(topic.Partition([]byte(e.PaymentKey), len(in.shards)))
+		in.batches[shard] = append(in.batches[shard], item{
+			event: e, source: in.sources[feed], file: in.number, arrivalMs: record.ArrivalMs, place: in.last,
+		})
+		if len(in.batches[shard]) == batchItems {
+			if err := in.send(shard); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (in *reading) send(shard int) error {
+	batch := in.batches[shard]
+	if len(batch) == 0 {
+		return nil
+	}
+	in.batches[shard] = make([]item, 0, batchItems)
+	select {
+	case <-in.ctx.Done():
+		return in.ctx.Err()
+	case in.shards[shard].in <- batch:
+		return nil
+	}
+}
+
+// letter writes a rejected record as a dead letter.
+func (in *reading) letter(record *profile.Record) error {
+	if in.Rejects == nil {
+		return nil
+	}
+	l := deadletter.Letter{
+		Service: "reconcile", Profile: in.Profile.String(),
+		Source:    deadletter.Source{Topic: in.name, Offset: int64(record.Line)},
+		ArrivalMs: record.ArrivalMs, Path: record.Err.Path, Reason: string(record.Err.Reason), Detail: record.Err.Detail,
+		Payload: deadletter.NewPayload(record.Raw),
+	}
+	b, err := l.Encode()
+	if err == nil {
+		_, err = in.Rejects.Write(append(b, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("write rejected record: %w", err)
+	}
+	return nil
+}
+
+// checkFiles fails for files that could not be used. An empty one may be right,
+// as on a holiday; all of them empty is no run.
+func (r *run) checkFiles() error {
+	var errs []error
+	empty := 0
+	for _, f := range r.files {
+		switch {
+		case errors.Is(f.failed, profile.ErrEmptyFile):
+			empty++
+		case f.failed != nil:
+			errs = append(errs, f.failed)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if empty == len(r.files) {
+		return errors.New("nothing to reconcile: every file is empty")
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package reconcile
+
+import (
+	"context"
+
+	"settlewatch/pipelines/join"
+	"settlewatch/schemas/alert"
+	"settlewatch/schemas/event"
+	"settlewatch/schemas/payment"
+)
+
+// item is one event on its way from a file into a shard.
+type item struct {
+	event     *event.Event
+	source    string // of the file and feed
+	file      int32
+	arrivalMs int64
+	place
+}
+
+// place of an event in a file.
+type place struct {
+	line  int64
+	index uint32
+}
+
+// batchItems is how many events go to a shard together.
+const batchItems = 512
+
+// shard joins a part of the payments.
+type shard struct {
+	in       chan []item
+	state    *join.State
+	asOfMs   int64
+	record   event.LogRecord // used again for every step
+	alerts   []*alert.Alert
+	payments map[string]*standing
+	ended    []*standing // lives that ended and whose key began anew
+	notes    notes
+}
+
+// configSource is the source of the one CONFIG record.
+const configSource = "config/config.v1/0/config@1"
+
+func newShard(config *event.Config, asOfMs int64) (*shard, error) {
+	s := &shard{
+		in: make(chan []item, 4), state: join.New(), asOfMs: asOfMs, payments: make(map[string]*standing),
+	}
+	err := s.state.Step(&event.LogRecord{
+		Origin: &event.Origin{Source: configSource}, Body: &event.LogRecord_Config{Config: config},
+	}, new(join.Output))
+	return s, err
+}
+
+// run folds what comes until the channel is closed. Nothing is marked, so nothing
+// is judged, and every event counts from its own arrival.
+func (s *shard) run(ctx context.Context) error {
+	origin, body := new(event.Origin), new(event.LogRecord_Event)
+	s.record.Origin, s.record.Body = origin, body
+	var out join.Output
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case batch, more := <-s.in:
+			if !more {
+				return nil
+			}
+			for i := range batch {
+				it := &batch[i]
+				s.notes.add(it)
+				origin.Source, origin.Offset, origin.Index = it.source, it.line, it.index
+				s.record.ArrivalMs, body.Event = it.arrivalMs, it.event
+				if err := s.state.Step(&s.record, &out); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// judge marks every source and drains. Only the last mark moves the frontier.
+func (s *shard) judge(ctx context.Context, sources []string) error {
+	var out join.Output
+	for _, source := range sources {
+		err := s.state.Step(&event.LogRecord{
+			Origin: &event.Origin{Source: source}, ArrivalMs: s.asOfMs,
+			Body: &event.LogRecord_Mark{Mark: &event.Mark{TMs: s.asOfMs}},
+		}, &out)
+		if err != nil {
+			return err
+		}
+	}
+	for {
+		s.alerts = append(s.alerts, out.Alerts...)
+		for _, p := range out.Payments {
+			s.keep(p)
+		}
+		out.Alerts, out.Payments = out.Alerts[:0], out.Payments[:0]
+		if !s.state.Pending() {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.state.Drain(&out); err != nil {
+			return err
+		}
+	}
+}
+
+// standing is where a payment stands at its last judgement.
+type standing struct {
+	key        string
+	life       [16]byte
+	status     payment.Status
+	merchant   string
+	currency   string
+	captured   int64 // minor units, as in payment.Payment, like those below
+	settled    int64
+	open       int64
+	alerted    int64
+	excluded   int64
+	received   int64
+	evidenceMs int64 // 0: no due time is known
+	held       string
+}
+
+func (s *shard) keep(p *payment.Payment) {
+	at := s.payments[p.PaymentKey]
+	if at == nil {
+		at = &standing{key: p.PaymentKey}
+		s.payments[p.PaymentKey] = at
+	} else if at.life != [16]byte(p.Life) {
+		before := *at
+		s.ended = append(s.ended, &before)
+	}
+	at.life = [16]byte(p.Life)
+	at.status, at.merchant, at.currency, at.held = p.Status, p.Merchant, p.Currency, p.HeldReason
+	at.captured, at.settled, at.open = p.CapturedMinor, p.SettledMinor, p.OpenMinor
+	at.alerted, at.excluded, at.received = p.AlertedMinor, p.ExcludedMinor, p.ReceivedMinor
+	at.evidenceMs = p.GetEvidenceDueMs()
+}
+
+// holds tells whether captured = settled + open + alerted + excluded.
+func (s *standing) holds() bool {
+	return s.captured == s.settled+s.open+s.alerted+s.excluded
+}
