@@ -101,8 +101,28 @@ $(CACHE)/asyncapi/.installed: tools/asyncapi/package.json tools/asyncapi/package
 	@npm ci --prefix $(CACHE)/asyncapi --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
+$(TOOLS)/helm: tools/pinned/helm/go.mod
+	$(SAY) 'installing helm (the first time: 2 to 3 minutes)'
+	@mkdir -p $(TOOLS)
+	@GOBIN=$(TOOLS) GOWORK=off go -C tools/pinned/helm install tool
+	@touch $@
+
+$(CACHE)/deploy/.installed: tools/pinned/deploy/requirements.txt tools/pinned/deploy/package.json tools/pinned/deploy/package-lock.json
+	$(SAY) 'installing the validators of container, compose and cluster files (20 to 40 seconds)'
+	@rm -rf $(CACHE)/deploy && mkdir -p $(CACHE)/deploy
+	@python3 -m pip install --quiet --no-input --root-user-action=ignore --disable-pip-version-check \
+		--target $(CACHE)/deploy/python --requirement tools/pinned/deploy/requirements.txt
+	@cp tools/pinned/deploy/package.json tools/pinned/deploy/package-lock.json $(CACHE)/deploy/
+	@npm ci --prefix $(CACHE)/deploy --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: deploy-check
+deploy-check: $(TOOLS)/helm $(CACHE)/deploy/.installed ## Check deploy/: container file, compose file, chart, rules, dashboards
+	$(SAY) 'deploy: container file, compose file, chart'
+	@.ci/deploy-check $(TOOLS) $(CACHE)/deploy
+
 .PHONY: lint
-lint: $(TOOLS)/.installed $(CACHE)/asyncapi/.installed ## Go, protobuf and AsyncAPI linters; generated code and schemas are current
+lint: $(TOOLS)/.installed $(CACHE)/asyncapi/.installed deploy-check ## Go, protobuf and AsyncAPI linters; generated code and schemas are current
 	$(SAY) 'golangci-lint'
 	@$(TOOLS)/golangci-lint run --max-issues-per-linter 0 --max-same-issues 0 $(MODULES:%=./%/...)
 	$(SAY) 'go.mod and go.sum are tidy'
