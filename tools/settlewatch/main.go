@@ -92,7 +92,7 @@ Exit status: 0 done, 1 something was found that should not be there, 2 could not
 			root.AddCommand(c)
 		}
 	}
-	add(groupRun, demoCommand(), upCommand())
+	add(groupRun, demoCommand(), upCommand(), feedCommand())
 	add(groupOperate, applyCommand())
 	add(groupFiles, reconcileCommand())
 	return root

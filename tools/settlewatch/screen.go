@@ -145,6 +145,19 @@ func alertLine(r demo.Revision) string {
 	return line + "\n"
 }
 
+// cut shortens a line to what the terminal shows in one row: a wrapped row cannot
+// be overwritten.
+func (s *screen) cut(line string) string {
+	if !s.terminal {
+		return line
+	}
+	width, _, err := term.GetSize(int(os.Stderr.Fd()))
+	if err != nil || width < 20 {
+		return line
+	}
+	return text.Snip(line, width-1, "…")
+}
+
 // palette colours text for a terminal; elsewhere it leaves it alone. NO_COLOR is
 // respected.
 type palette struct{ on bool }

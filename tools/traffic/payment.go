@@ -76,7 +76,13 @@ func (g *Generator) plan(p *payment, i int) {
 	planted := g.chooseStory(p, &d)
 	p.day = g.dayOf(i)
 	p.momentMs = g.chooseMoment(&d, p.day, planted)
-	p.acqIndex = g.chooseAcquirer(&d, p.story)
+	g.draw(p, &d)
+	p.clearing = clearingDate(p.momentMs+p.story.clearsAfter().Milliseconds(), p.channel)
+}
+
+// draw chooses the parties, the amount and the card of a payment that has a story.
+func (g *Generator) draw(p *payment, d *dice) {
+	p.acqIndex = g.chooseAcquirer(d, p.story)
 	p.acquirer = g.acquirer(p.acqIndex)
 	p.merchant = int(min(d.upTo(400), d.upTo(400)))
 	p.terminal = int(d.upTo(4))
@@ -84,9 +90,8 @@ func (g *Generator) plan(p *payment, i int) {
 	p.byRRN = d.upTo(10) < 3
 	p.jitter = d.pcg.Uint64()
 	p.hasBiz = p.jitter>>63 == 1
-	chooseAmount(p, &d)
-	chooseCard(p, &d)
-	p.clearing = clearingDate(p.momentMs+p.story.clearsAfter().Milliseconds(), p.channel)
+	chooseAmount(p, d)
+	chooseCard(p, d)
 }
 
 func (g *Generator) chooseStory(p *payment, d *dice) (planted bool) {
