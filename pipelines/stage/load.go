@@ -67,9 +67,6 @@ type LoadOptions struct {
 	Refuse func(ctx context.Context, r Refused) error
 	// Progress is called after each insert and each hint. Nil is silent.
 	Progress func(LoadProgress)
-	// Seen is called after each fetch, also one that brought nothing: Next is then
-	// the next offset to read, inserted or not. Nil is silent.
-	Seen func(LoadProgress)
 }
 
 // Refused is a record that makes no row though it should.
@@ -210,11 +207,6 @@ func (l *loader) run(ctx context.Context) error {
 			l.seal(batch.Records[n-1])
 		}
 		l.next = max(l.next, batch.Next)
-		if l.options.Seen != nil {
-			l.options.Seen(LoadProgress{
-				Topic: l.assignment.Topic, Partition: l.assignment.Partition, Next: l.next, HighWatermark: l.highWatermark,
-			})
-		}
 		if !l.since.IsZero() && l.options.Clock.Now().Sub(l.since) >= l.options.Interval {
 			if err := l.flush(ctx); err != nil {
 				return err

@@ -9,4 +9,4 @@ import (
 	"settlewatch/services/boot"
 )
 
-func main() { os.Exit(boot.Main(boot.Ingest(intake.Authorization, topic.RawAuthorization))) }
+func main() { os.Exit(boot.Main(boot.Ingest(intake.Authorization, topic.RawAuthorization, boot.AuthorizationHTTP))) }

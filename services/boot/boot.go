@@ -12,15 +12,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"settlewatch/pipelines/bus"
-	"settlewatch/pipelines/statestore"
-	"settlewatch/pipelines/warehouse"
+	"settlewatch/services/health"
+	"settlewatch/services/telemetry"
 )
 
 // Exit statuses of every service.
 const (
 	exitOK     = 0
-	exitFailed = 1 // it ran and could not go on: start it again
+	exitFailed = 1 // it ran and could not go on, or did not end in time: start it again
 	exitUsage  = 2 // it was told something it cannot use: starting it again does not help
 )
 
@@ -29,8 +28,10 @@ type Service struct {
 	Name  string
 	About string
 	Need  Need
+	// HTTPAddr is where it listens by default.
+	HTTPAddr string
 	// Run until ctx is done, which is no error.
-	Run func(ctx context.Context, s Settings, log *slog.Logger) error
+	Run func(ctx context.Context, r *Run) error
 }
 
 // errUsage marks what exitUsage is for.
@@ -38,41 +39,147 @@ var errUsage = errors.New("settings")
 
 // Main runs the service until SIGINT or SIGTERM and returns its exit status.
 func Main(service Service) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	service.Need |= NeedService
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
 	cmd := &cobra.Command{
-		Use: service.Name, Short: service.About,
-		Long: service.About + "\n\nA flag stands before the environment (" + envPrefix + "KAFKA_BROKERS for --kafka-brokers), " +
-			"the environment before the file of --config.\nExit status: 0 ended as asked, 1 could not go on, 2 wrong settings.",
+		Use: service.Name, Short: service.About, Long: service.About + "\n\n" + conduct,
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			settings, err := Read(cmd.Flags(), service.Need)
 			if err != nil {
-				return fmt.Errorf("%w: %w", errUsage, err)
+				return fmt.Errorf("%w:\n%w", errUsage, err)
 			}
-			log := newLogger(settings).With("service", service.Name)
-			slog.SetDefault(log)
-			log.Info("started", "pid", os.Getpid())
-			if err := service.Run(cmd.Context(), settings, log); err != nil && ctx.Err() == nil {
-				log.Error("ended", "error", err)
-				return err
-			}
-			log.Info("ended as asked")
-			return nil
+			return service.live(cmd.Context(), settings, signals)
 		},
 	}
 	AddFlags(cmd.Flags(), service.Need)
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
-	err := cmd.ExecuteContext(ctx)
+	listen := cmd.Flags().Lookup("http-addr")
+	listen.DefValue = service.HTTPAddr
+	_ = listen.Value.Set(service.HTTPAddr) // text takes any text
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		// What else is wrong is told at the same time.
+		_, others := Read(cmd.Flags(), service.Need)
+		return fmt.Errorf("%w:\n%w", errUsage, errors.Join(flagMistake(err), others))
+	})
+	err := cmd.ExecuteContext(context.Background())
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errUsage):
-		fmt.Fprintf(os.Stderr, "%s: %v\nSee `%s --help`.\n", service.Name, err, service.Name)
+		fmt.Fprintf(os.Stderr, "%s: %v\nSee `%s --help` and docs/configuration.md.\n", service.Name, err, service.Name)
+		return exitUsage
+	case refused(err):
 		return exitUsage
 	default:
 		return exitFailed
 	}
+}
+
+const conduct = `A flag stands before the environment (` + envPrefix + `KAFKA_BROKERS for --kafka-brokers), the
+environment before the file of --config. Secrets have no flag.
+
+SIGTERM and SIGINT end it: what was read is published and committed within
+--shutdown-timeout. A second one ends it at once.
+
+Exit status: 0 ended as asked; 1 could not go on, or did not end in time: start it
+again; 2 wrong settings, or a server that refuses them.`
+
+// live runs the service with everything around it.
+func (service Service) live(ctx context.Context, settings Settings, signals <-chan os.Signal) error {
+	log := newLogger(settings).With("service", service.Name)
+	slog.SetDefault(log)
+	traces, err := telemetry.NewTraces(ctx, service.Name, settings.Traces, log)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	r := &Run{
+		Settings: settings, Log: log, traces: traces,
+		Health: health.New(health.Options{StallAfter: settings.StallAfter}),
+	}
+	r.Metrics = telemetry.NewMetrics(service.Name, r.Health, time.Now)
+	version, revision := telemetry.Version()
+	log.Info("started", "pid", os.Getpid(), "version", version, "revision", revision)
+	if settings.KafkaSASL != "" && settings.KafkaTLS == nil {
+		log.Warn("the Kafka password goes over a connection that is not encrypted: set kafka-tls")
+	}
+	if settings.HTTPAddr != "" {
+		stop, err := serve(settings.HTTPAddr, r)
+		if err != nil {
+			log.Error("ended", "error", err)
+			return err
+		}
+		defer stop()
+	}
+	running, cancel := context.WithCancel(ctx)
+	defer cancel()
+	drain, nothingMore := context.WithCancel(ctx)
+	defer nothingMore()
+	r.drain = drain
+	asked := make(chan struct{})
+	go func() {
+		s, open := <-signals
+		if !open {
+			return
+		}
+		close(asked)
+		log.Info("asked to end", "signal", s.String(), "timeout", settings.ShutdownTimeout)
+		r.end(nothingMore, cancel, signals)
+	}()
+	err = service.Run(running, r)
+	closing, done := context.WithTimeout(ctx, tracesGrace)
+	defer done()
+	if err := traces.Close(closing); err != nil {
+		log.Warn("traces were not sent", "error", err)
+	}
+	select {
+	case <-asked:
+		// Whatever fails now has only been repeated too late; the next start does it.
+		if err != nil && !errors.Is(err, context.Canceled) {
+			log.Warn("ended while something failed", "error", err)
+		}
+		log.Info("ended as asked")
+		return nil
+	default:
+	}
+	if err != nil {
+		log.Error("ended", "error", err)
+	}
+	return err
+}
+
+const (
+	// leaveGrace is kept of the time to end for leaving the groups.
+	leaveGrace  = 3 * time.Second
+	tracesGrace = 2 * time.Second
+)
+
+// end lets every partition finish what it has read, then ends the rest. It never
+// takes longer than the settings say, and a second signal ends at once.
+func (r *Run) end(nothingMore, cancel context.CancelFunc, signals <-chan os.Signal) {
+	timeout := r.Settings.ShutdownTimeout
+	overall := time.NewTimer(timeout)
+	patience := time.NewTimer(timeout - min(leaveGrace, timeout/3))
+	r.Health.Ending()
+	nothingMore()
+	select {
+	case <-r.owners.idle():
+		r.Log.Info("all that was read is committed")
+	case <-patience.C:
+		r.Log.Warn("some of what was read is not committed: the next start does it again")
+	case <-signals:
+		r.Log.Warn("asked again: ending at once")
+		os.Exit(exitFailed)
+	}
+	cancel()
+	select {
+	case <-overall.C:
+		r.Log.Error("did not end in time", "timeout", timeout)
+	case <-signals:
+		r.Log.Warn("asked again: ending at once")
+	}
+	os.Exit(exitFailed)
 }
 
 func newLogger(s Settings) *slog.Logger {
@@ -88,50 +195,3 @@ type Clock struct{}
 
 // Now is the time of day.
 func (Clock) Now() time.Time { return time.Now() }
-
-// patience is how long a service waits for a server that is not there at start.
-const patience = 2 * time.Minute
-
-// ConnectKafka waits for a broker that answers.
-func ConnectKafka(ctx context.Context, s Settings, log *slog.Logger, client string) (*bus.Bus, error) {
-	return bus.Dial(ctx, bus.Options{
-		Brokers: s.KafkaBrokers, ClientID: "settlewatch-" + client, WaitReady: patience, Logger: log,
-	})
-}
-
-// ConnectRedis waits for a Redis that answers.
-func ConnectRedis(ctx context.Context, s Settings, log *slog.Logger) (*statestore.Client, error) {
-	return retried(ctx, log, "Redis", func() (*statestore.Client, error) {
-		return statestore.Dial(ctx, statestore.Options{
-			Addrs: s.RedisAddrs, Cluster: s.RedisCluster, Username: s.RedisUser, Password: s.RedisPassword,
-			OnRetry: func(r statestore.Retry) { log.Warn("Redis: trying again", "retry", r) },
-		})
-	}, func(error) bool { return true })
-}
-
-// ConnectClickHouse waits for a ClickHouse that answers.
-func ConnectClickHouse(ctx context.Context, s Settings, log *slog.Logger) (*warehouse.Warehouse, error) {
-	return retried(ctx, log, "ClickHouse", func() (*warehouse.Warehouse, error) {
-		return warehouse.Dial(ctx, warehouse.Options{
-			DSN:     s.ClickHouseDSN,
-			OnRetry: func(err error, wait time.Duration) { log.Warn("ClickHouse: trying again", "in", wait, "error", err) },
-		})
-	}, func(err error) bool { return errors.Is(err, warehouse.ErrUnreachable) })
-}
-
-// retried dials until it succeeds, patience is over or the failure is final.
-func retried[T any](ctx context.Context, log *slog.Logger, what string, dial func() (T, error), again func(error) bool) (T, error) {
-	deadline := time.Now().Add(patience)
-	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		c, err := dial()
-		if err == nil || !again(err) || time.Now().Add(wait).After(deadline) {
-			return c, err
-		}
-		log.Warn("waiting for a server", "server", what, "error", err)
-		select {
-		case <-ctx.Done():
-			return c, ctx.Err()
-		case <-time.After(wait):
-		}
-	}
-}

@@ -14,6 +14,7 @@ import (
 	"settlewatch/pipelines/stage"
 	"settlewatch/schemas/event"
 	"settlewatch/schemas/topic"
+	"settlewatch/services/telemetry"
 )
 
 // The profile under which the ingest services read the documented JSON.
@@ -36,53 +37,55 @@ func GroupIngest(feed intake.Feed) string {
 }
 
 // Ingest is the service of one feed: the three differ in nothing else.
-func Ingest(feed intake.Feed, raw topic.Topic) Service {
+func Ingest(feed intake.Feed, raw topic.Topic, httpAddr string) Service {
 	return Service{
-		Name:  feed.String(),
-		About: "Reads " + raw.Name + ", makes canonical events and appends them to " + topic.PaymentLog.Name + ".",
-		Need:  NeedKafka | NeedCardKey,
-		Run: func(ctx context.Context, s Settings, log *slog.Logger) error {
-			return runIngest(ctx, s, log, feed, raw)
-		},
+		Name:     feed.String(),
+		About:    "Reads " + raw.Name + ", makes canonical events and appends them to " + topic.PaymentLog.Name + ".",
+		Need:     NeedKafka | NeedCardKey,
+		HTTPAddr: httpAddr,
+		Run:      func(ctx context.Context, r *Run) error { return runIngest(ctx, r, feed, raw) },
 	}
 }
 
-func runIngest(ctx context.Context, s Settings, log *slog.Logger, feed intake.Feed, raw topic.Topic) error {
-	kafka, err := ConnectKafka(ctx, s, log, feed.String())
+func runIngest(ctx context.Context, r *Run, feed intake.Feed, raw topic.Topic) error {
+	kafka, err := r.Kafka(ctx, feed.String())
 	if err != nil {
 		return err
 	}
 	defer kafka.Close()
-	configs := stage.NewConfigs()
-	totals := new(ingestTotals)
+	r.Health.Connected()
+	log, configs, totals := r.Watch(kafka), stage.NewConfigs(), new(ingestTotals)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return configs.Follow(ctx, kafka) })
 	g.Go(func() error {
 		// Every ingest service can carry CONFIG into the log; the group chooses one.
-		configure := &stage.Configure{Log: kafka}
+		configure := &stage.Configure{Log: log}
 		group := kafka.Group(bus.GroupOptions{ID: GroupConfig, Topics: []string{topic.Config.Name}})
-		return group.Run(ctx, configure.Own)
+		return group.Run(ctx, r.Own(configure.Own))
 	})
 	g.Go(func() error {
 		group := kafka.Group(bus.GroupOptions{ID: GroupIngest(feed), Topics: []string{raw.Name}})
-		return group.Run(ctx, func(ctx context.Context, a stage.Assignment) error {
-			log.Info("partition assigned", "topic", a.Topic, "partition", a.Partition, "offset", a.Offset)
+		return group.Run(ctx, r.Own(func(ctx context.Context, a stage.Assignment) error {
 			ingest := &stage.Ingest{
-				Log: kafka, Clock: Clock{}, Configs: configs, Logger: log,
-				Intake:  &jsonIntake{service: feed.String(), decoder: intake.NewDecoder(feed, s.CardKey)},
+				Log: log, Clock: Clock{}, Configs: configs, Logger: r.Log,
+				Intake:  &jsonIntake{run: r, decoder: intake.NewDecoder(feed, r.Settings.CardKey)},
 				Service: feed.String(), Profile: Profile, Version: ProfileVersion,
-				Seen: totals.add,
+				Seen: func(p stage.IngestProgress) {
+					totals.add(p)
+					r.Metrics.EventsAppended.Add(float64(p.Events))
+					r.Metrics.UnknownFields.Add(float64(p.UnknownFields))
+				},
 			}
-			return ingest.Own(ctx, a)
-		})
+			return ingest.Own(ctx, r.CommitTo(telemetry.Kafka, a))
+		}))
 	})
-	g.Go(func() error { totals.report(ctx, log); return nil })
+	g.Go(func() error { totals.report(ctx, r.Log); return nil })
 	return g.Wait()
 }
 
 // jsonIntake reads the documented JSON of one feed; one belongs to one partition.
 type jsonIntake struct {
-	service string
+	run     *Run
 	decoder *intake.Decoder
 }
 
@@ -92,7 +95,7 @@ func (j *jsonIntake) Event(raw []byte) (*event.Event, error) { return j.decoder.
 
 // DeadLetter masks the record and says where it lies and what was wrong.
 func (j *jsonIntake) DeadLetter(source event.Source, raw stage.Record, reason error) (stage.Record, error) {
-	return deadLetter(source, raw, reason)
+	return j.run.deadLetter(source, raw, reason)
 }
 
 // ingestTotals counts since the start, for the log.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"settlewatch/pipelines/bus"
 	"settlewatch/pipelines/intake"
 	"settlewatch/pipelines/stage"
 	"settlewatch/schemas/deadletter"
@@ -16,8 +15,8 @@ import (
 // reasonInternal is for records that are readable and still cannot be used.
 const reasonInternal = "unusable"
 
-// deadLetter masks the record and says where it lies and what was wrong.
-func deadLetter(source event.Source, raw stage.Record, reason error) (stage.Record, error) {
+// deadLetter masks the record, says where it lies and what was wrong, and counts it.
+func (r *Run) deadLetter(source event.Source, raw stage.Record, reason error) (stage.Record, error) {
 	l := deadletter.Letter{
 		Service: source.Service, Profile: fmt.Sprintf("%s@%d", source.Profile, source.Version),
 		Source:    deadletter.Source{Topic: source.Topic, Partition: source.Partition, Offset: raw.Offset},
@@ -28,6 +27,7 @@ func deadLetter(source event.Source, raw stage.Record, reason error) (stage.Reco
 	if errors.As(reason, &decode) {
 		l.Path, l.Reason, l.Detail = decode.Path, string(decode.Reason), decode.Detail
 	}
+	r.Metrics.DeadLetters.WithLabelValues(l.Reason).Inc()
 	value, err := l.Encode()
 	if err != nil {
 		return stage.Record{}, err
@@ -36,10 +36,10 @@ func deadLetter(source event.Source, raw stage.Record, reason error) (stage.Reco
 }
 
 // RefuseRow sends a record that makes no row to the dead letters.
-func RefuseRow(log *bus.Bus) func(context.Context, stage.Refused) error {
-	return func(ctx context.Context, r stage.Refused) error {
-		source := event.Source{Service: "warehouse", Topic: r.Topic, Partition: r.Partition, Profile: "rows", Version: 1}
-		letter, err := deadLetter(source, r.Record, r.Err)
+func (r *Run) RefuseRow(log stage.Log) func(context.Context, stage.Refused) error {
+	return func(ctx context.Context, row stage.Refused) error {
+		source := event.Source{Service: "warehouse", Topic: row.Topic, Partition: row.Partition, Profile: "rows", Version: 1}
+		letter, err := r.deadLetter(source, row.Record, row.Err)
 		if err != nil {
 			return err
 		}

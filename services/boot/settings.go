@@ -1,171 +1,203 @@
-// Package boot is what the services share to start: settings, logging, the
-// connections they need, and a clean end. What enters is a command line, the
-// environment and a file; what leaves is a running service and its exit status.
+// Package boot is what the services share to start and to end: settings, logging,
+// the connections they need, health, metrics and traces, and a clean end. What
+// enters is a command line, the environment and a file; what leaves is a running
+// service and its exit status.
+//
+// What it guarantees: every mistake in the settings is reported at once, before
+// anything is connected; a secret is never printed; a service that is asked to end
+// does so within its bound.
 package boot
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
-	"os"
+	"net/url"
 	"strings"
+	"time"
 
-	"github.com/knadh/koanf/parsers/yaml"
-	"github.com/knadh/koanf/providers/env/v2"
-	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/providers/posflag"
-	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 
+	"settlewatch/pipelines/bus"
 	"settlewatch/pipelines/intake"
+	"settlewatch/pipelines/warehouse"
 )
-
-// envPrefix starts every environment variable: --kafka-brokers is
-// SETTLEWATCH_KAFKA_BROKERS.
-const envPrefix = "SETTLEWATCH_"
 
 // Settings of a service. A flag stands before the environment, the environment
 // before the file, the file before the default.
 type Settings struct {
 	KafkaBrokers  []string
+	KafkaSASL     string // bus.SASL's mechanism; empty for none
+	KafkaUser     string
+	KafkaPassword Secret
+	KafkaTLS      *tls.Config // nil for plain text, as the next two
+
 	RedisAddrs    []string
 	RedisCluster  bool
 	RedisUser     string
-	RedisPassword string
-	ClickHouseDSN string
-	CardKey       intake.TokenKey
-	LogLevel      slog.Level
-	LogJSON       bool
-}
+	RedisPassword Secret
+	RedisTLS      *tls.Config
 
-// Need says which parts of the settings a service uses; only those are flags of
-// it, and only those are checked.
-type Need uint8
+	ClickHouseDSN      Secret // it may hold a password
+	ClickHouseUser     string
+	ClickHousePassword Secret
+	ClickHouseTLS      *tls.Config
 
-// The needs.
-const (
-	NeedKafka Need = 1 << iota
-	NeedRedis
-	NeedClickHouse
-	NeedCardKey
-)
+	CardKey  intake.TokenKey
+	LogLevel slog.Level
+	LogJSON  bool
 
-// AddFlags declares the flags that need asks for.
-func AddFlags(flags *pflag.FlagSet, need Need) {
-	flags.String("config", "", "YAML file with these settings, named as the flags are")
-	flags.String("log-level", "info", "debug, info, warn or error")
-	flags.String("log-format", "text", "text or json")
-	if need&NeedKafka != 0 {
-		flags.StringSlice("kafka-brokers", []string{"127.0.0.1:9092"}, "Kafka brokers, host:port,…")
-	}
-	if need&NeedRedis != 0 {
-		flags.StringSlice("redis-addrs", []string{"127.0.0.1:6379"}, "Redis, host:port; several for a cluster")
-		flags.Bool("redis-cluster", false, "the addresses belong to a Redis Cluster")
-		flags.String("redis-user", "", "Redis ACL user; empty for the default user")
-		flags.String("redis-password-file", "", "file with the Redis password; or "+envPrefix+"REDIS_PASSWORD")
-	}
-	if need&NeedClickHouse != 0 {
-		flags.String("clickhouse-dsn", "clickhouse://127.0.0.1:9000/default", "ClickHouse, native protocol; a DSN with a password belongs into "+envPrefix+"CLICKHOUSE_DSN")
-	}
-	if need&NeedCardKey != 0 {
-		flags.String("card-key-id", "", "name of the key that makes card tokens")
-		flags.String("card-key-file", "", "file with that key, base64, at least 16 bytes; or "+envPrefix+"CARD_KEY")
-	}
+	// HTTPAddr to listen on; empty listens nowhere.
+	HTTPAddr string
+	// StallAfter is how long a partition may stand still; 0 is for ever.
+	StallAfter      time.Duration
+	ShutdownTimeout time.Duration
+	// Traces is empty, "stdout" or the address of a collector.
+	Traces string
 }
 
 // Read collects the settings; its error names every mistake, not just the first.
 func Read(flags *pflag.FlagSet, need Need) (Settings, error) {
-	k := koanf.New(".")
-	// Secrets have no flag: a command line is visible to every user of the machine.
-	fromEnv := func(k, v string) (string, any) {
-		key := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(k, envPrefix)), "_", "-")
-		if f := flags.Lookup(key); f != nil && f.Value.Type() == "stringSlice" {
-			return key, strings.Split(v, ",")
-		}
-		return key, v
+	r := newReader(flags)
+	r.mistake(r.k.Load(posflag.Provider(flags, "\x00", r.k), nil))
+	var s Settings
+	s.readLog(r)
+	if need&NeedKafka != 0 {
+		s.readKafka(r)
 	}
-	var errs []error
-	path, _ := flags.GetString("config")
-	if p := os.Getenv(envPrefix + "CONFIG"); path == "" {
-		path = p
+	if need&NeedRedis != 0 {
+		s.readRedis(r)
 	}
-	if path != "" {
-		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
-			errs = append(errs, fmt.Errorf("read settings from %s: %w", path, err))
-		}
+	if need&NeedClickHouse != 0 {
+		s.readClickHouse(r)
 	}
-	errs = append(errs,
-		k.Load(env.Provider(".", env.Opt{Prefix: envPrefix, TransformFunc: fromEnv}), nil),
-		k.Load(posflag.Provider(flags, ".", k), nil))
-	s := Settings{
-		KafkaBrokers: k.Strings("kafka-brokers"),
-		RedisAddrs:   k.Strings("redis-addrs"), RedisCluster: k.Bool("redis-cluster"), RedisUser: k.String("redis-user"),
-		ClickHouseDSN: k.String("clickhouse-dsn"),
+	if need&NeedCardKey != 0 {
+		s.readCardKey(r)
 	}
-	errs = append(errs, s.readLog(k), s.readSecrets(k, need))
-	errs = append(errs, checkAddresses("kafka-brokers", s.KafkaBrokers, need&NeedKafka != 0),
-		checkAddresses("redis-addrs", s.RedisAddrs, need&NeedRedis != 0))
-	return s, errors.Join(errs...)
+	if need&NeedService != 0 {
+		s.readService(r)
+	}
+	return s, errors.Join(r.mistakes...)
 }
 
-func (s *Settings) readLog(k *koanf.Koanf) error {
-	var errs []error
-	if err := s.LogLevel.UnmarshalText([]byte(k.String("log-level"))); err != nil {
-		errs = append(errs, fmt.Errorf("log-level %q: use debug, info, warn or error", k.String("log-level")))
+func (s *Settings) readLog(r *reader) {
+	if err := s.LogLevel.UnmarshalText([]byte(r.text("log-level"))); err != nil {
+		r.wrong("log-level", "%q: use debug, info, warn or error", r.text("log-level"))
 	}
-	switch k.String("log-format") {
+	switch format := r.text("log-format"); format {
 	case "text":
 	case "json":
 		s.LogJSON = true
 	default:
-		errs = append(errs, fmt.Errorf("log-format %q: use text or json", k.String("log-format")))
+		r.wrong("log-format", "%q: use text or json", format)
 	}
-	return errors.Join(errs...)
 }
 
-func (s *Settings) readSecrets(k *koanf.Koanf, need Need) error {
-	var errs []error
-	secret := func(name string) string {
-		if path := k.String(name + "-file"); path != "" {
-			b, err := os.ReadFile(path)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("%s-file: %w", name, err))
-			}
-			return strings.TrimSpace(string(b))
+const off = "off"
+
+func (s *Settings) readKafka(r *reader) {
+	s.KafkaBrokers = r.addresses("kafka-brokers")
+	s.KafkaTLS = r.tls("kafka")
+	s.KafkaUser, s.KafkaPassword = r.text("kafka-user"), r.secret("kafka-password")
+	mechanism := strings.ToLower(r.text("kafka-sasl"))
+	switch {
+	case mechanism == off || mechanism == "":
+		if s.KafkaUser != "" || !s.KafkaPassword.IsEmpty() {
+			r.wrong("kafka-sasl", "a user or password is given, and no mechanism: use plain, scram-sha-256 or scram-sha-512")
 		}
-		return k.String(name)
+		return
+	case s.KafkaUser == "" || s.KafkaPassword.IsEmpty():
+		r.wrong("kafka-sasl", "%s needs kafka-user and kafka-password", mechanism)
 	}
-	if need&NeedRedis != 0 {
-		s.RedisPassword = secret("redis-password")
+	s.KafkaSASL = mechanism
+	if _, err := bus.SASL(mechanism, s.KafkaUser, s.KafkaPassword.Reveal()); err != nil {
+		r.wrong("kafka-sasl", "%w", err)
 	}
-	if need&NeedCardKey != 0 {
-		// The value is never part of an error.
-		key, err := base64.StdEncoding.DecodeString(secret("card-key"))
-		if err != nil {
-			errs = append(errs, errors.New("card-key: not base64"))
-		}
-		s.CardKey = intake.TokenKey{ID: k.String("card-key-id"), Secret: key}
-		if err := s.CardKey.Validate(); err != nil {
-			errs = append(errs, fmt.Errorf("card-key-id and card-key: %w; make one with `openssl rand -base64 32`", err))
-		}
-	}
-	return errors.Join(errs...)
 }
 
-func checkAddresses(name string, addrs []string, needed bool) error {
-	if !needed {
-		return nil
+func (s *Settings) readRedis(r *reader) {
+	s.RedisAddrs = r.addresses("redis-addrs")
+	s.RedisCluster = r.yes("redis-cluster")
+	if len(s.RedisAddrs) > 1 && !s.RedisCluster {
+		r.wrong("redis-addrs", "%d addresses for a single server: give one, or say --redis-cluster", len(s.RedisAddrs))
 	}
-	if len(addrs) == 0 {
-		return fmt.Errorf("%s: no address given", name)
+	s.RedisTLS = r.tls("redis")
+	s.RedisUser, s.RedisPassword = r.text("redis-user"), r.secret("redis-password")
+	if s.RedisUser != "" && s.RedisPassword.IsEmpty() {
+		r.wrong("redis-user", "no redis-password is given for %q", s.RedisUser)
 	}
-	var errs []error
-	for _, a := range addrs {
-		if _, port, err := net.SplitHostPort(a); err != nil || port == "" {
-			errs = append(errs, fmt.Errorf("%s: %q is not host:port", name, a))
+}
+
+func (s *Settings) readClickHouse(r *reader) {
+	s.ClickHouseTLS = r.tls("clickhouse")
+	s.ClickHouseUser, s.ClickHousePassword = r.text("clickhouse-user"), r.secret("clickhouse-password")
+	if s.ClickHouseUser != "" && s.ClickHousePassword.IsEmpty() {
+		r.wrong("clickhouse-user", "no clickhouse-password is given for %q", s.ClickHouseUser)
+	}
+	s.ClickHouseDSN = NewSecret(r.text("clickhouse-dsn"))
+	dsn, err := warehouse.InspectDSN(s.ClickHouseDSN.Reveal())
+	switch {
+	case err != nil:
+		r.wrong("clickhouse-dsn", "%w", err)
+	case dsn.Unverified:
+		r.wrong("clickhouse-dsn", "skip_verify trusts whoever answers: use clickhouse-tls-ca-file")
+	case dsn.Password && r.origin("clickhouse-dsn") != fromEnvironment:
+		r.wrong("clickhouse-dsn", "a password in it is visible there: use clickhouse-user with clickhouse-password-file, or the environment")
+	}
+}
+
+func (s *Settings) readCardKey(r *reader) {
+	s.CardKey.ID = r.text("card-key-id")
+	// The value is never part of an error.
+	key, err := base64.StdEncoding.DecodeString(r.secret("card-key").Reveal())
+	if err != nil {
+		r.wrong("card-key", "not base64; make one with `openssl rand -base64 32`")
+		return
+	}
+	s.CardKey.Secret = key
+	if err := s.CardKey.Validate(); err != nil {
+		r.wrong("card-key-id and card-key", "%w; make a key with `openssl rand -base64 32`", err)
+	}
+}
+
+const (
+	stallLeast    = 10 * time.Second
+	shutdownLeast = time.Second
+)
+
+func (s *Settings) readService(r *reader) {
+	if s.HTTPAddr = r.text("http-addr"); s.HTTPAddr == off {
+		s.HTTPAddr = ""
+	} else {
+		r.address("http-addr", s.HTTPAddr, true)
+	}
+	if s.StallAfter = r.duration("stall-after"); s.StallAfter != 0 && s.StallAfter < stallLeast {
+		r.wrong("stall-after", "%s: use at least %s, or 0 for never", s.StallAfter, stallLeast)
+	}
+	if s.ShutdownTimeout = r.duration("shutdown-timeout"); s.ShutdownTimeout < shutdownLeast {
+		r.wrong("shutdown-timeout", "%s: use at least %s", s.ShutdownTimeout, shutdownLeast)
+	}
+	switch s.Traces = r.text("traces"); s.Traces {
+	case off, "":
+		s.Traces = ""
+	case "stdout":
+	default:
+		if u, err := url.Parse(s.Traces); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+			r.wrong("traces", "use off, stdout or an address such as http://127.0.0.1:4318")
 		}
 	}
-	return errors.Join(errs...)
 }
+
+// LogValue of the card key's holder: settings as a whole are not for logs.
+func (s Settings) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.Any("kafka_brokers", s.KafkaBrokers), slog.Bool("kafka_tls", s.KafkaTLS != nil), slog.String("kafka_sasl", s.KafkaSASL),
+		slog.Any("redis_addrs", s.RedisAddrs), slog.Bool("redis_tls", s.RedisTLS != nil),
+		slog.Bool("clickhouse_tls", s.ClickHouseTLS != nil), slog.String("card_key_id", s.CardKey.ID),
+	)
+}
+
+// String is LogValue's text: the card key's bytes must not be printed by chance.
+func (s Settings) String() string { return s.LogValue().String() }

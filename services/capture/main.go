@@ -9,4 +9,4 @@ import (
 	"settlewatch/services/boot"
 )
 
-func main() { os.Exit(boot.Main(boot.Ingest(intake.Capture, topic.RawCapture))) }
+func main() { os.Exit(boot.Main(boot.Ingest(intake.Capture, topic.RawCapture, boot.CaptureHTTP))) }

@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 
 	"settlewatch/pipelines/bus"
@@ -14,28 +13,39 @@ import (
 
 func main() {
 	os.Exit(boot.Main(boot.Service{
-		Name:  "joiner",
-		About: "Folds " + topic.PaymentLog.Name + " into alerts, with its state in Redis.",
-		Need:  boot.NeedKafka | boot.NeedRedis,
-		Run:   run,
+		Name:     "joiner",
+		About:    "Folds " + topic.PaymentLog.Name + " into alerts, with its state in Redis.",
+		Need:     boot.NeedKafka | boot.NeedRedis,
+		HTTPAddr: boot.JoinerHTTP,
+		Run:      run,
 	}))
 }
 
-func run(ctx context.Context, s boot.Settings, log *slog.Logger) error {
-	kafka, err := boot.ConnectKafka(ctx, s, log, "joiner")
+func run(ctx context.Context, r *boot.Run) error {
+	kafka, err := r.Kafka(ctx, "joiner")
 	if err != nil {
 		return err
 	}
 	defer kafka.Close()
-	redis, err := boot.ConnectRedis(ctx, s, log)
+	redis, err := r.Redis(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = redis.Close() }() // every commit was acknowledged
+	r.Health.Connected()
 	joiner := &stage.Joiner{
-		Log: kafka, Clock: boot.Clock{}, Logger: log,
-		State: func(p int32) stage.State { return redis.Partition(topic.PaymentLog.Name, p) },
+		Log: r.Watch(kafka), Clock: boot.Clock{}, Logger: r.Log,
+		State: func(p int32) stage.State { return r.State(redis.Partition(topic.PaymentLog.Name, p)) },
+		Seen: func(p stage.JoinProgress) {
+			r.Metrics.Fold(p.Partition, p.State)
+			for _, a := range p.Out.Alerts {
+				r.Metrics.Alerts.WithLabelValues(string(a.Kind), string(a.Status)).Inc()
+			}
+		},
 	}
 	group := kafka.Group(bus.GroupOptions{ID: boot.GroupJoiner, Topics: []string{topic.PaymentLog.Name}})
-	return group.Run(ctx, joiner.Own)
+	return group.Run(ctx, r.Own(func(ctx context.Context, a stage.Assignment) error {
+		defer r.Metrics.Forget(a.Partition)
+		return joiner.Own(ctx, a)
+	}))
 }

@@ -9,4 +9,4 @@ import (
 	"settlewatch/services/boot"
 )
 
-func main() { os.Exit(boot.Main(boot.Ingest(intake.Settlement, topic.RawSettlement))) }
+func main() { os.Exit(boot.Main(boot.Ingest(intake.Settlement, topic.RawSettlement, boot.SettlementHTTP))) }

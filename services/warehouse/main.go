@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 
 	"settlewatch/pipelines/bus"
@@ -15,33 +14,36 @@ import (
 
 func main() {
 	os.Exit(boot.Main(boot.Service{
-		Name:  "warehouse",
-		About: "Writes events, payments and alerts to ClickHouse, exactly once in effect.",
-		Need:  boot.NeedKafka | boot.NeedClickHouse,
-		Run:   run,
+		Name:     "warehouse",
+		About:    "Writes events, payments and alerts to ClickHouse, exactly once in effect.",
+		Need:     boot.NeedKafka | boot.NeedClickHouse,
+		HTTPAddr: boot.WarehouseHTTP,
+		Run:      run,
 	}))
 }
 
-func run(ctx context.Context, s boot.Settings, log *slog.Logger) error {
-	kafka, err := boot.ConnectKafka(ctx, s, log, "warehouse")
+func run(ctx context.Context, r *boot.Run) error {
+	kafka, err := r.Kafka(ctx, "warehouse")
 	if err != nil {
 		return err
 	}
 	defer kafka.Close()
-	tables, err := boot.ConnectClickHouse(ctx, s, log)
+	tables, err := r.ClickHouse(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tables.Close() }() // every insert was acknowledged
-	if err := tables.Migrate(ctx, func(step string) { log.Info("migrating", "step", step) }); err != nil {
+	if err := tables.Migrate(ctx, func(step string) { r.Log.Info("migrating", "step", step) }); err != nil {
 		return err
 	}
+	r.Health.Connected()
 	topics := []string{topic.PaymentLog.Name, topic.Payments.Name}
 	for _, k := range alert.Kinds {
 		topics = append(topics, k.Topic().Name)
 	}
+	log, rows := r.Watch(kafka), r.Warehouse(tables)
 	group := kafka.Group(bus.GroupOptions{ID: boot.GroupWarehouse, Topics: topics})
-	return group.Run(ctx, func(ctx context.Context, a stage.Assignment) error {
-		return stage.Load(ctx, kafka, tables, a, stage.LoadOptions{Clock: boot.Clock{}, Refuse: boot.RefuseRow(kafka)})
-	})
+	return group.Run(ctx, r.Own(func(ctx context.Context, a stage.Assignment) error {
+		return stage.Load(ctx, log, rows, a, stage.LoadOptions{Clock: boot.Clock{}, Refuse: r.RefuseRow(kafka)})
+	}))
 }

@@ -34,6 +34,12 @@ type Addresses struct {
 	Redis         []string
 	RedisCluster  bool
 	ClickHouseDSN string
+	// Environment is more of the services' environment, such as users, passwords and
+	// certificates. Kafka and ClickHouse say the same to the demo's own connections;
+	// addresses and names are filled in.
+	Environment []string
+	Kafka       bus.Options
+	ClickHouse  warehouse.Options
 }
 
 // Ports of the embedded servers.
@@ -130,11 +136,13 @@ func (p *Platform) reach(ctx context.Context) error {
 		p.Stack = embedded
 		p.Addresses = Addresses{Brokers: embedded.Brokers, Redis: embedded.Redis, ClickHouseDSN: embedded.ClickHouseDSN}
 	}
+	kafka, clickHouse := p.Kafka, p.ClickHouse
+	kafka.Brokers, kafka.ClientID, clickHouse.DSN = p.Brokers, "settlewatch-demo", p.ClickHouseDSN
 	var err error
-	if p.Bus, err = bus.Dial(ctx, bus.Options{Brokers: p.Brokers, ClientID: "settlewatch-demo"}); err != nil {
+	if p.Bus, err = bus.Dial(ctx, kafka); err != nil {
 		return err
 	}
-	p.Warehouse, err = warehouse.Dial(ctx, warehouse.Options{DSN: p.ClickHouseDSN})
+	p.Warehouse, err = warehouse.Dial(ctx, clickHouse)
 	return err
 }
 
@@ -162,14 +170,16 @@ func (p *Platform) prepare(ctx context.Context, config *event.Config) error {
 
 // environment of a service: the same names that an operator would set.
 func (p *Platform) environment() []string {
-	return []string{
+	return append([]string{
 		"SETTLEWATCH_KAFKA_BROKERS=" + strings.Join(p.Brokers, ","),
 		"SETTLEWATCH_REDIS_ADDRS=" + strings.Join(p.Redis, ","),
 		fmt.Sprintf("SETTLEWATCH_REDIS_CLUSTER=%t", p.RedisCluster),
 		"SETTLEWATCH_CLICKHOUSE_DSN=" + p.ClickHouseDSN,
 		"SETTLEWATCH_CARD_KEY_ID=demo",
 		"SETTLEWATCH_CARD_KEY=" + demoCardKey,
-	}
+		// Several stacks may run on one machine.
+		"SETTLEWATCH_HTTP_ADDR=127.0.0.1:0",
+	}, p.Environment...)
 }
 
 // Stop ends services and servers, in this order; nothing is left.
