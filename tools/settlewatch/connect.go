@@ -26,7 +26,7 @@ import (
 const currentFile = "current.yaml"
 
 // connectPatience is how long a person waits for a server that does not answer.
-const connectPatience = 8 * time.Second
+const connectPatience = 5 * time.Second
 
 // addresses are the flags that say where the servers are.
 var addresses = []struct{ flag, environment string }{
@@ -80,8 +80,8 @@ func currentPath() (string, error) {
 	return filepath.Join(dir, currentFile), nil
 }
 
-// nextStep says what to do about servers that do not answer, by where their
-// addresses came from.
+// nextStep says what to do about servers that do not answer, where their addresses
+// were not given.
 func nextStep(cmd *cobra.Command) string {
 	path, err := currentPath()
 	if config, _ := cmd.Flags().GetString("config"); err == nil && config == path {
@@ -92,7 +92,7 @@ func nextStep(cmd *cobra.Command) string {
 		return "no address was given and no stack runs on this machine: start one with `settlewatch up`, " +
 			"or give the addresses by flag, environment or --config (see --help)"
 	}
-	return "check the addresses and that the server runs"
+	return "" // the error itself says what to check
 }
 
 // connect calls one of boot's Connect functions with a person's patience. Its
@@ -111,7 +111,10 @@ func connect[T any](cmd *cobra.Command, dial func(context.Context, *slog.Logger)
 	if seen := last.err.Load(); seen != nil && errors.Is(err, context.DeadlineExceeded) {
 		err = *seen
 	}
-	return c, fmt.Errorf("%w\n%s", err, nextStep(cmd))
+	if next := nextStep(cmd); next != "" {
+		return c, fmt.Errorf("%w\n%s", err, next)
+	}
+	return c, err
 }
 
 func connectKafka(cmd *cobra.Command, s boot.Settings) (*bus.Bus, error) {

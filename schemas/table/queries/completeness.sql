@@ -16,6 +16,6 @@
 --   excluded_minor   -- reversed, refunded, explained by fees, within tolerance
 --   difference_minor -- captured and nowhere else; not 0 is a fault
 --   holds            -- whether the difference is 0
-SELECT currency, captured_minor, settled_minor, open_minor, alerted_minor, excluded_minor, difference_minor, holds = 1 AS holds
+SELECT currency, captured_minor, settled_minor, open_minor, alerted_minor, excluded_minor, difference_minor, toBool(difference_minor = 0) AS holds
 FROM settlewatch.completeness
 ORDER BY currency

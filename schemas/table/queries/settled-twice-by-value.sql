@@ -16,14 +16,14 @@
 --   amount_minor -- their excess together
 SELECT
     currency,
-    toInt64(exp10(floor(log10(greatest(amount_minor, 1))))) AS from_minor,
+    toInt64(exp10(floor(log10(greatest(excess, 1))))) AS from_minor,
     from_minor * 10 AS below_minor,
     count() AS alerts,
     countIf(status = 'OPEN') AS open_alerts,
-    sum(toInt128(amount_minor)) AS amount_minor
+    sum(toInt128(excess)) AS amount_minor
 FROM
 (
-    SELECT id, currency, status, amount_minor
+    SELECT id, currency, status, amount_minor AS excess
     FROM settlewatch.alerts
     WHERE kind = 'settled_twice'
 )
