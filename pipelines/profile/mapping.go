@@ -2,9 +2,9 @@ package profile
 
 import (
 	"io"
+	"time"
 
 	"settlewatch/pipelines/intake"
-	"settlewatch/schemas/event"
 )
 
 // format of a file.
@@ -23,10 +23,43 @@ type mapping struct {
 	patterns []string
 	format   format
 	encoding string
+	csv      dialect
+	// records is the path of the array, or of a record's element.
+	records []string
+
+	where    *expression
+	zone     *time.Location
+	amounts  amountFormat
+	fileDate *value
+	recipes  []*recipe
+
+	// identifiers are declared by the profile, with their lines in it: columns
+	// without a field that may hold any digits.
+	identifiers map[string]bool
+	ignored     map[string]bool
+	// What the fields make of the columns: direct ones become a field's text or a
+	// part of it, exempt ones are not searched, cards hold the card number.
+	direct, exempt, cards map[string]bool
+	// needed are columns that the file must have, with the profile's line.
+	needed map[string]int
 
 	// documented: the built-in profile, with the feed of its files or 0.
 	documented bool
 	feed       intake.Feed
+}
+
+// recipe makes one event of a record.
+type recipe struct {
+	when     *expression
+	kind     *value
+	currency *value
+	rules    []rule
+}
+
+// rule fills one field.
+type rule struct {
+	target int // in targets
+	value  *value
 }
 
 // open gives the rows of a file.
@@ -35,10 +68,18 @@ func (m *mapping) open(r io.Reader) (rowReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.documented {
+	switch {
+	case m.documented:
 		return &jsonLines{lines: newLines(text)}, nil
+	case m.format == formatJSONL:
+		return &jsonLines{lines: newLines(text), flat: &flattener{}, encoding: m.encoding}, nil
+	case m.format == formatJSON:
+		return newJSONFile(text, m), nil
+	case m.format == formatXML:
+		return newXMLFile(text, m), nil
+	default:
+		return newCSVFile(text, m), nil
 	}
-	return nil, ErrSyntax
 }
 
 // recordMaker makes records of rows.
@@ -50,25 +91,53 @@ func (m *mapping) maker(p *Profile, base string) (recordMaker, error) {
 	if m.documented {
 		return newDocumentedMaker(m.feed, p.key), nil
 	}
-	return nil, ErrSyntax
+	return newMaker(p, m, base)
 }
 
-// single reads Kafka records.
-type single struct{ maker recordMaker }
-
-func (p *Profile) newSingle() (*single, *intake.DecodeError) {
-	return &single{}, nil
+// settle computes what follows from the fields.
+func (m *mapping) settle() {
+	m.direct, m.exempt, m.cards, m.needed = map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]int{}
+	for name := range m.identifiers {
+		m.exempt[name] = true
+	}
+	need := func(line int, optional bool, name string) {
+		if !optional && name != "" && m.needed[name] == 0 {
+			m.needed[name] = line
+		}
+	}
+	for _, recipe := range m.recipes {
+		for _, rule := range append([]rule{{target: -1, value: recipe.kind}}, recipe.rules...) {
+			document := ""
+			if rule.target >= 0 {
+				document = targets[rule.target].document
+			}
+			rule.value.columns(func(name string, direct, optional bool) {
+				need(rule.value.line, optional, name)
+				if !direct || document == "" && rule.target < 0 {
+					return
+				}
+				m.direct[name] = true
+				if document == "card_number" {
+					m.cards[name], m.exempt[name] = true, true
+				}
+				if intake.IsIdentifier(document) {
+					m.exempt[name] = true
+				}
+			})
+		}
+		m.needExpression(recipe.when, need)
+	}
+	m.needExpression(m.where, need)
+	if m.fileDate != nil {
+		m.fileDate.columns(func(name string, _, optional bool) { need(m.fileDate.line, optional, name) })
+	}
 }
 
-func (s *single) decode(raw []byte) ([]*event.Event, error) {
-	return nil, refuse("", intake.ReasonNotJSON, "not yet")
+func (m *mapping) needExpression(e *expression, need func(line int, optional bool, name string)) {
+	if e == nil {
+		return
+	}
+	for _, name := range e.fields {
+		need(e.line, false, name)
+	}
 }
-
-// Parse reads a profile. The error joins a *Mistake for each thing wrong.
-func Parse(text []byte) (*Profile, error) {
-	return nil, ErrSyntax
-}
-
-type flattener struct{}
-
-func (f *flattener) json(r *row, text []byte) *intake.DecodeError { return nil }

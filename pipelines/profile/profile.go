@@ -163,10 +163,11 @@ func at(line int, format string, args ...any) error {
 	return &placedError{line: line, err: fmt.Errorf(format, args...)}
 }
 
-// rowReader gives the rows of one file in order. A row that could not be read
-// comes with its own problem; an error ends the file, io.EOF well.
+// rowReader shows the rows of one file in order. A row that could not be taken
+// apart comes with its own problem; an error is about the file, or the visitor's.
+// What is visited is the reader's again afterwards.
 type rowReader interface {
-	next() (*row, error)
+	each(visit func(*row) error) error
 }
 
 func (p *Profile) readRows(name string, m *mapping, rows rowReader, yield func(Record, error) bool) error {
@@ -174,20 +175,15 @@ func (p *Profile) readRows(name string, m *mapping, rows rowReader, yield func(R
 	if err != nil {
 		return err
 	}
-	for {
-		r, err := rows.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
+	return rows.each(func(r *row) error {
 		for _, record := range maker.records(r) {
 			record.File, record.Line = name, r.line
 			if !yield(record, nil) {
 				return errStopped
 			}
 		}
-	}
+		return nil
+	})
 }
 
 // Decode makes the events of one Kafka record, by the profile's first mapping:

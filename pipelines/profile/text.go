@@ -176,11 +176,13 @@ type jsonLines struct {
 	encoding string
 }
 
-func (j *jsonLines) next() (*row, error) {
+func (j *jsonLines) each(visit func(*row) error) error {
 	for {
 		text, tooLong, err := j.lines.next()
-		if err != nil {
-			return nil, err
+		if errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
 		}
 		if len(bytes.TrimSpace(text)) == 0 {
 			continue
@@ -195,6 +197,8 @@ func (j *jsonLines) next() (*row, error) {
 		case j.flat != nil:
 			r.err = j.flat.json(r, text)
 		}
-		return r, nil
+		if err := visit(r); err != nil {
+			return err
+		}
 	}
 }

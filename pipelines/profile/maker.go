@@ -1,0 +1,465 @@
+package profile
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/expr-lang/expr/vm"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"settlewatch/pipelines/calendar"
+	"settlewatch/pipelines/intake"
+	"settlewatch/schemas/event"
+)
+
+// maker makes records of the rows of one file: it writes what the row says as
+// the documented record and has intake read that.
+type maker struct {
+	m       *mapping
+	profile string
+	version uint32
+
+	row         *row
+	environment *environment
+	machine     vm.VM
+	inspector   intake.Inspector
+	decoders    map[intake.Feed]*intake.Decoder
+	// names are the verdicts on the names of columns and paths, by name.
+	names map[string]*intake.DecodeError
+	// seen counts equal rows, by a hash of what they say.
+	seen map[uint64]uint32
+	json []byte
+	// content names the current row by what it says, once it was asked for.
+	content string
+	// alone: the row is one Kafka record, whose arrival is its own.
+	alone bool
+}
+
+// namesMax bounds the verdicts that are remembered: trees may name their
+// branches as they like.
+const namesMax = 10_000
+
+func newMaker(p *Profile, m *mapping, base string) (*maker, error) {
+	k := &maker{
+		m: m, profile: p.Name, version: p.Version,
+		decoders: map[intake.Feed]*intake.Decoder{},
+		names:    map[string]*intake.DecodeError{},
+		seen:     map[uint64]uint32{},
+	}
+	for _, feed := range []intake.Feed{intake.Authorization, intake.Capture, intake.Settlement} {
+		d := intake.NewDecoder(feed, p.key)
+		for name := range m.identifiers {
+			d.Exempt(leftoverName(name))
+		}
+		k.decoders[feed] = d
+	}
+	k.machine.MemoryBudget = nodesMax
+	k.environment = newEnvironment(&k.row, m.amounts, base)
+	if v := m.fileDate; v != nil && v.origin != fromColumn && base != "" {
+		k.row = &row{}
+		if problem := k.readFileDate(); problem != nil {
+			return nil, fmt.Errorf("%w: file_date: %s", ErrSyntax, problem.Detail)
+		}
+	}
+	return k, nil
+}
+
+// readFileDate finds the date of the file, which may stand in its name or in
+// what comes before the records.
+func (k *maker) readFileDate() *intake.DecodeError {
+	v := k.m.fileDate
+	text, reason, detail := k.text(v)
+	if reason != "" {
+		return refuse("file_date", reason, detail)
+	}
+	if text == "" {
+		return refuse("file_date", intake.ReasonMissingField, "the file has no date where the profile says")
+	}
+	moment, _, ok := v.instant(text)
+	if !ok {
+		return refuse("file_date", intake.ReasonBadDate, "not in the profile's layout, or not in 2000 to 2099")
+	}
+	k.environment.FileDate = moment.In(v.zone).Format(time.DateOnly)
+	return nil
+}
+
+// records of one row: all of its events, or its refusal.
+func (k *maker) records(r *row) []Record {
+	records, err := k.make(r)
+	if err != nil {
+		err.Path = intake.SafePath(err.Path)
+		return []Record{{Err: err, Raw: intake.Mask(r.raw)}}
+	}
+	return records
+}
+
+func (k *maker) make(r *row) ([]Record, *intake.DecodeError) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	k.row, k.content = r, ""
+	if v := k.m.fileDate; v != nil && v.origin == fromColumn && !k.alone {
+		if err := k.readFileDate(); err != nil {
+			return nil, err
+		}
+	}
+	if is, err := k.holds(k.m.where, "where"); err != nil || !is {
+		return []Record{{}}, err
+	}
+	inspected := false
+	var records []Record
+	for _, recipe := range k.m.recipes {
+		if is, err := k.holds(recipe.when, "when"); err != nil {
+			return nil, err
+		} else if !is {
+			continue
+		}
+		if !inspected {
+			if err := k.inspect(); err != nil {
+				return nil, err
+			}
+			inspected = true
+		}
+		record, err := k.event(recipe)
+		if err != nil {
+			return nil, err
+		}
+		if last := len(records) - 1; last >= 0 && records[last].Feed == record.Feed && records[last].ArrivalMs == record.ArrivalMs {
+			records[last].Events = append(records[last].Events, record.Events...)
+			continue
+		}
+		records = append(records, record)
+	}
+	if len(records) == 0 {
+		return []Record{{}}, nil
+	}
+	return records, nil
+}
+
+// holds evaluates a condition; none always holds.
+func (k *maker) holds(condition *expression, name string) (bool, *intake.DecodeError) {
+	if condition == nil {
+		return true, nil
+	}
+	result, err := condition.run(&k.machine, k.environment)
+	if err != nil {
+		return false, refuse(name, intake.ReasonBadText, "the profile's condition has no result")
+	}
+	is, _ := result.(bool)
+	return is, nil
+}
+
+// inspect holds all that the row says to what may never be in a record. What
+// becomes an identifier or the card number is left to intake, which knows them.
+func (k *maker) inspect() *intake.DecodeError {
+	for _, c := range k.row.cells {
+		verdict, known := k.names[c.name]
+		if !known {
+			verdict = k.inspectName(c.name)
+			if len(k.names) < namesMax {
+				k.names[c.name] = verdict
+			}
+		}
+		if verdict != nil {
+			return refuse(c.name, verdict.Reason, verdict.Detail)
+		}
+		if k.m.exempt[c.name] || len(c.value) == 0 {
+			continue
+		}
+		if err := k.inspector.Text(c.value); err != nil {
+			return refuse(c.name, err.Reason, err.Detail)
+		}
+	}
+	return nil
+}
+
+// inspectName looks at every part of a path.
+func (k *maker) inspectName(name string) *intake.DecodeError {
+	isCard := k.m.cards[name]
+	if err := k.inspector.Name(name, isCard); err != nil {
+		return err
+	}
+	if k.m.format == formatCSV {
+		return nil
+	}
+	for _, part := range strings.FieldsFunc(name, func(r rune) bool { return r == '.' || r == '/' || r == '@' || r == '[' || r == ']' }) {
+		if err := k.inspector.Name(part, isCard); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// event makes one event of the row.
+func (k *maker) event(recipe *recipe) (Record, *intake.DecodeError) {
+	kind, reason, detail := k.text(recipe.kind)
+	if reason != "" {
+		return Record{}, refuse(recipe.kind.name("kind"), reason, detail)
+	}
+	feed, known := intake.FeedOf(kind)
+	if !known {
+		return Record{}, refuse(recipe.kind.name("kind"), intake.ReasonUnknownType, "not a kind of record")
+	}
+	if err := k.write(recipe, kind, feed); err != nil {
+		return Record{}, err
+	}
+	e, err := k.decoders[feed].Decode(k.json)
+	if err != nil {
+		return Record{}, k.located(recipe, err)
+	}
+	record := Record{Feed: feed, Events: []*event.Event{e}}
+	return record, k.finish(recipe, e, &record)
+}
+
+// located is intake's error with the column in the place of the JSON pointer.
+func (k *maker) located(recipe *recipe, err error) *intake.DecodeError {
+	var decode *intake.DecodeError
+	if !errors.As(err, &decode) {
+		return refuse("", intake.ReasonNotJSON, "not readable")
+	}
+	name, _, _ := strings.Cut(strings.TrimPrefix(decode.Path, "/"), "/")
+	switch {
+	case name == "type":
+		name = recipe.kind.name("kind")
+	case name != "":
+		if i, known := fieldByDocument[name]; known {
+			name = targets[i].name
+			for _, rule := range recipe.rules {
+				if rule.target == i {
+					name = rule.value.name(name)
+				}
+			}
+		}
+	}
+	return refuse(name, decode.Reason, decode.Detail)
+}
+
+// write puts the documented record together.
+func (k *maker) write(recipe *recipe, kind string, feed intake.Feed) *intake.DecodeError {
+	k.json = append(k.json[:0], `{"type":`...)
+	k.json = appendText(k.json, kind)
+	currency := ""
+	if recipe.currency != nil {
+		var reason intake.Reason
+		var detail string
+		if currency, reason, detail = k.text(recipe.currency); reason != "" {
+			return refuse(recipe.currency.name("currency"), reason, detail)
+		}
+	}
+	var late []rule // file_id has no part in what a row says
+	lineID, occurrence := false, false
+	for _, rule := range recipe.rules {
+		t := targets[rule.target]
+		if t.document == "" {
+			continue
+		}
+		if t.name == "file_id" {
+			late = append(late, rule)
+			continue
+		}
+		written, err := k.field(t, rule.value, currency)
+		if err != nil {
+			return err
+		}
+		lineID = lineID || written && t.name == "line_id"
+		occurrence = occurrence || written && t.name == "occurrence"
+	}
+	k.leftovers()
+	if feed == intake.Settlement && !lineID && !occurrence {
+		if n := k.occurrence(xxhash.Sum64(k.json)); n > 1 {
+			k.json = append(k.json, `,"occurrence":`...)
+			k.json = strconv.AppendUint(k.json, uint64(n), 10)
+		}
+	}
+	for _, rule := range late {
+		if _, err := k.field(targets[rule.target], rule.value, currency); err != nil {
+			return err
+		}
+	}
+	k.json = append(k.json, '}')
+	return nil
+}
+
+// occurrence is which of the equal rows of this file it is, from 1.
+func (k *maker) occurrence(content uint64) uint32 {
+	if k.alone {
+		return 1
+	}
+	k.seen[content]++
+	return k.seen[content]
+}
+
+// contentID names a record that has no name of its own.
+func (k *maker) contentID() string {
+	if k.content != "" { // several events of one row have one answer
+		return k.content
+	}
+	parts := make([]string, 0, 2*len(k.row.cells))
+	for _, c := range k.row.cells {
+		if !k.m.ignored[c.name] && !k.m.cards[c.name] {
+			parts = append(parts, c.name, c.value)
+		}
+	}
+	id := event.NewID(parts...)
+	k.content = id.String() + "-" + strconv.FormatUint(uint64(k.occurrence(xxhash.Sum64(id[:]))), 10)
+	return k.content
+}
+
+// leftovers are what no field of the profile takes: kept, counted and part of
+// what the row says.
+func (k *maker) leftovers() {
+	for _, c := range k.row.cells {
+		if c.value == "" || k.m.direct[c.name] || k.m.ignored[c.name] {
+			continue
+		}
+		k.json = append(k.json, ',')
+		k.json = appendText(k.json, leftoverName(c.name))
+		k.json = append(k.json, ':')
+		k.json = appendText(k.json, c.value)
+	}
+}
+
+// leftoverName keeps a column apart from the documented field of the same name.
+func leftoverName(name string) string {
+	if _, documented := fieldByDocument[name]; documented || name == "type" {
+		return "raw." + name
+	}
+	return name
+}
+
+// field appends one member; absent ones are left out.
+func (k *maker) field(t target, v *value, currency string) (written bool, problem *intake.DecodeError) {
+	text, reason, detail := k.text(v)
+	if reason == "" && text != "" {
+		written = true
+		k.json = append(k.json, ',', '"')
+		k.json = append(k.json, t.document...)
+		k.json = append(k.json, '"', ':')
+		reason, detail = k.fieldValue(t.class, v, text, currency)
+	}
+	if reason != "" {
+		return false, refuse(v.name(t.name), reason, detail)
+	}
+	return written, nil
+}
+
+func (k *maker) fieldValue(c class, v *value, text, currency string) (intake.Reason, string) {
+	switch c {
+	case classAmount:
+		amountMinor, reason, detail := v.amounts.minorUnits(text, currency)
+		k.json = strconv.AppendInt(k.json, amountMinor, 10)
+		return reason, detail
+	case classCount:
+		n, ok := readInteger(strings.TrimSpace(text))
+		if !ok {
+			return intake.ReasonNotInteger, "want a whole number"
+		}
+		k.json = strconv.AppendInt(k.json, n, 10)
+	case classBool:
+		switch strings.ToLower(text) {
+		case "true", "yes", "y", "1":
+			k.json = append(k.json, "true"...)
+		case "false", "no", "n", "0":
+			k.json = append(k.json, "false"...)
+		default:
+			return intake.ReasonUnknownValue, "want true, yes, y or 1, or else false, no, n or 0"
+		}
+	case classDate, classInstant:
+		moment, _, ok := v.instant(text)
+		if !ok {
+			return intake.ReasonBadDate, "not in the profile's layout, or not in 2000 to 2099"
+		}
+		k.json = append(k.json, '"')
+		if c == classDate {
+			k.json = moment.In(v.zone).AppendFormat(k.json, time.DateOnly)
+		} else {
+			k.json = moment.AppendFormat(k.json, "2006-01-02T15:04:05.999Z07:00")
+		}
+		k.json = append(k.json, '"')
+	default:
+		k.json = appendText(k.json, text)
+	}
+	return "", ""
+}
+
+// appendText writes a JSON string. The readers have refused what is no UTF-8.
+func appendText(dst []byte, text string) []byte {
+	dst, _ = jsontext.AppendQuote(dst, text)
+	return dst
+}
+
+// finish adds what the documented record cannot say.
+func (k *maker) finish(recipe *recipe, e *event.Event, record *Record) *intake.DecodeError {
+	if e.Provenance == nil {
+		e.Provenance = &event.Provenance{}
+	}
+	e.Provenance.Profile, e.Provenance.ProfileVersion = k.profile, k.version
+	arrived := false
+	for _, rule := range recipe.rules {
+		t := targets[rule.target]
+		if t.document != "" && t.name != "business_time" {
+			continue
+		}
+		text, reason, detail := k.text(rule.value)
+		if reason == "" && text != "" {
+			reason, detail = k.extra(t, rule.value, text, e, record)
+			arrived = arrived || t.class == classArrival
+		}
+		if reason != "" {
+			return refuse(rule.value.name(t.name), reason, detail)
+		}
+	}
+	if arrived || k.alone {
+		return nil
+	}
+	if e.Time == nil || e.Time.BusinessMs == nil {
+		return refuse("arrival", intake.ReasonMissingField, "the record has neither an arrival nor a business time")
+	}
+	record.ArrivalMs = e.Time.GetBusinessMs()
+	return nil
+}
+
+func (k *maker) extra(t target, v *value, text string, e *event.Event, record *Record) (intake.Reason, string) {
+	switch t.class {
+	case classArrival:
+		if k.alone {
+			return "", ""
+		}
+		moment, _, ok := v.instant(text)
+		if !ok {
+			return intake.ReasonBadDate, "not in the profile's layout, or not in 2000 to 2099"
+		}
+		record.ArrivalMs = moment.UnixMilli()
+	case classInstant: // business_time
+		if _, fromProfile, ok := v.instant(text); ok && fromProfile && e.Time != nil {
+			e.Time.ZoneFrom = "profile"
+		}
+	case classCycle:
+		if calendar.CheckCycle(text) != nil {
+			return intake.ReasonUnknownValue, "want a cycle such as T+1 or D+1"
+		}
+		if e.Due == nil {
+			e.Due = &event.Due{}
+		}
+		e.Due.Cycle = text
+	case classOutcome:
+		outcome, known := outcomes[text]
+		if !known {
+			return intake.ReasonUnknownValue, "none of the outcomes"
+		}
+		e.Outcome = outcome
+	}
+	return "", ""
+}
+
+var outcomes = map[string]event.Outcome{
+	"unknown":   event.Outcome_OUTCOME_UNKNOWN,
+	"requested": event.Outcome_OUTCOME_REQUESTED,
+	"accepted":  event.Outcome_OUTCOME_ACCEPTED,
+	"failed":    event.Outcome_OUTCOME_FAILED,
+	"rejected":  event.Outcome_OUTCOME_REJECTED,
+}
