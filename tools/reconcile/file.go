@@ -30,7 +30,7 @@ type file struct {
 	name    string // as evidence and messages name it
 	number  int32
 	sources []string // by feed
-	input   io.Reader
+	input   counted
 	closer  io.Closer
 
 	records  int // read, good or not
@@ -62,14 +62,14 @@ type Rejection struct {
 // openFiles opens all files before any is read, and reports all that is wrong
 // with them at once. Files are numbered in the order of their names, so that the
 // order in which they were given changes nothing.
-func (r *run) openFiles() error {
+func (r *run) openFiles(ctx context.Context) error {
 	if len(r.Files) == 0 {
 		return errors.New("reconcile: no file was given")
 	}
 	var errs []error
 	for _, path := range r.Files {
 		f := &file{path: path}
-		size, err := f.open(r.Stdin)
+		size, err := f.open(ctx, r.Stdin)
 		name := path
 		if path == "-" {
 			name = r.StdinName
@@ -81,9 +81,7 @@ func (r *run) openFiles() error {
 			errs = append(errs, err)
 		}
 		r.total += size
-		if f.input != nil {
-			f.input = &counted{r: f.input, n: &r.read}
-		}
+		f.input.n = &r.read
 		r.files = append(r.files, f)
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -105,18 +103,19 @@ func (r *run) openFiles() error {
 	return nil
 }
 
-func (f *file) open(stdin io.Reader) (size int64, err error) {
+func (f *file) open(ctx context.Context, stdin io.Reader) (size int64, err error) {
 	if f.path == "-" {
-		if f.input = stdin; stdin == nil {
+		if stdin == nil {
 			return 0, errors.New("-: there is no standard input")
 		}
+		f.input.r = interruptible(ctx, stdin)
 		return 0, nil
 	}
 	opened, err := os.Open(f.path)
 	if err != nil {
 		return 0, fmt.Errorf("open file: %w", err)
 	}
-	f.closer, f.input = opened, opened
+	f.closer, f.input.r = opened, opened
 	info, err := opened.Stat()
 	switch {
 	case err != nil:
@@ -167,16 +166,33 @@ func lastParts(path string, n int) string {
 	return strings.Join(parts[max(0, len(parts)-n):], "/")
 }
 
-// counted counts the bytes that were read.
+// counted counts the bytes that were read, and keeps a failure that is the
+// machine's and not the file's.
 type counted struct {
-	r io.Reader
-	n *atomic.Int64
+	r      io.Reader
+	n      *atomic.Int64
+	failed error
 }
 
 func (c *counted) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
 	c.n.Add(int64(n))
+	if err != nil && !errors.Is(err, io.EOF) {
+		c.failed = err
+	}
 	return n, err
+}
+
+// interruptible is r, whose Read does not wait for somebody at a keyboard when
+// ctx is done.
+func interruptible(ctx context.Context, r io.Reader) io.Reader {
+	out, in := io.Pipe()
+	context.AfterFunc(ctx, func() { _ = in.CloseWithError(ctx.Err()) }) // a pipe's never fails
+	go func() {
+		_, err := io.Copy(in, r)
+		_ = in.CloseWithError(err) // likewise
+	}()
+	return out
 }
 
 // reading is one file on its way into the shards.
@@ -193,7 +209,7 @@ type reading struct {
 // final for the run.
 func (r *run) readFile(ctx context.Context, f *file) error {
 	in := &reading{run: r, file: f, ctx: ctx, batches: make([][]item, len(r.shards))}
-	for record, err := range r.Profile.Read(f.name, f.input) {
+	for record, err := range r.Profile.Read(f.name, &f.input) {
 		if err != nil {
 			if err := in.broken(err); err != nil {
 				return err
@@ -203,6 +219,9 @@ func (r *run) readFile(ctx context.Context, f *file) error {
 		if err := in.take(&record); err != nil {
 			return err
 		}
+	}
+	if f.input.failed != nil && ctx.Err() == nil {
+		return fmt.Errorf("read %s: %w", f.name, f.input.failed)
 	}
 	for shard := range in.batches {
 		if err := in.send(shard); err != nil {

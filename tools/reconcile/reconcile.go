@@ -71,6 +71,9 @@ func (e *StoppedError) Error() string {
 	if e.Progress.Judging {
 		return "stopped while judging, after all files were read; there is no result"
 	}
+	if e.Progress.ReadBytes > e.Progress.TotalBytes {
+		return fmt.Sprintf("stopped after %d bytes; there is no result", e.Progress.ReadBytes)
+	}
 	return fmt.Sprintf("stopped after %d of %d bytes; there is no result", e.Progress.ReadBytes, e.Progress.TotalBytes)
 }
 
@@ -100,7 +103,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if r.StdinName == "" {
 		r.StdinName = "<stdin>"
 	}
-	if err := r.openFiles(); err != nil {
+	if err := r.openFiles(ctx); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -143,7 +143,7 @@ func (p *printer) rest(n int) {
 }
 
 func (p *printer) unknown(r *Report) {
-	p.heading("Settled, but never captured: %d lines", len(r.Unknown))
+	p.heading("Lines settled, but never captured: %d", len(r.Unknown))
 	for _, l := range r.Unknown[:min(listed, len(r.Unknown))] {
 		p.say("  %s:%d  %s  %s  %s", l.File, l.Line, l.Reference, amountText(l.AmountMinor, l.Currency), l.PaymentKey)
 	}
@@ -151,7 +151,7 @@ func (p *printer) unknown(r *Report) {
 }
 
 func (p *printer) unsettled(r *Report) {
-	p.heading("Captured, not settled, and not due yet or held: %d payments", len(r.Unsettled))
+	p.heading("Payments captured, not settled, not due yet or held: %d", len(r.Unsettled))
 	for _, o := range r.Unsettled[:min(listed, len(r.Unsettled))] {
 		why := "evidence due " + instantText(o.EvidenceDueMs)
 		switch {
@@ -166,7 +166,7 @@ func (p *printer) unsettled(r *Report) {
 }
 
 func (p *printer) rejected(r *Report) {
-	p.heading("Could not be read: %d records", r.Summary.Rejected)
+	p.heading("Records that could not be read: %d", r.Summary.Rejected)
 	for _, x := range r.Rejected {
 		path := x.Path
 		if path == "" {

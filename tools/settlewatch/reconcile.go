@@ -48,7 +48,8 @@ Without one, files are JSON Lines of the documented records with their arrival:
 due before it is judged. The order of the files makes no difference; - is standard input.
 
 --json prints every revision of every alert as the alert topics hold it, one a line, in
-the order of their moments, and as the last line {"summary":{...}}.
+the order of their moments, and as the last line {"summary":{...}}; there, by_alert_kind
+counts the alerts that are open at --as-of.
 
 Exit status: 0 nothing was found, 1 alerts are open, or settlement lines belong to no
 capture, or records could not be read, 2 it could not run.`,
@@ -68,11 +69,11 @@ capture, or records could not be read, 2 it could not run.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.profile, "profile", "", "how the files are read (YAML; default: the documented JSON Lines)")
-	flags.StringVar(&f.rules, "config", "", "the terms: a configuration as `settlewatch apply` takes it, its sources are not used (default: T+1 of mainland China)")
-	flags.StringVar(&f.asOf, "as-of", "", "the moment from which to look: RFC 3339 with offset, or now (required)")
-	flags.StringVar(&f.stdinName, "stdin-name", "", "the file name under which the profile and the alerts know standard input")
-	flags.StringVar(&f.rejects, "rejects", "", "write the records that could not be read to this file, masked, as dead letters, one JSON a line")
+	flags.StringVar(&f.profile, "profile", "", "the `FILE` that says how the files are read (YAML; default: the documented JSON Lines)")
+	flags.StringVar(&f.rules, "config", "", "the terms: a configuration `FILE` as for settlewatch apply, its sources are not used (default: T+1 of mainland China)")
+	flags.StringVar(&f.asOf, "as-of", "", "the `TIME` from which to look: RFC 3339 with offset, or now (required)")
+	flags.StringVar(&f.stdinName, "stdin-name", "", "the file `NAME` under which the profile and the alerts know standard input")
+	flags.StringVar(&f.rejects, "rejects", "", "write the records that could not be read to this `FILE`, masked, as dead letters, one JSON a line")
 	flags.BoolVar(&f.json, "json", false, "print one alert revision a line and the summary as the last line")
 	return cmd
 }
