@@ -1,0 +1,64 @@
+package join
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"settlewatch/pipelines/hop"
+	"settlewatch/schemas/event"
+)
+
+// Meta is what a commit says of its partition beside the payments, for readers
+// from outside.
+type Meta struct {
+	Position Position
+	// Payments whose life has not ended.
+	Payments int
+	// ConfigNumber and Config are in force in this partition; Config is nil before
+	// the first.
+	ConfigNumber int64
+	Config       *event.Config
+	// Groups with their frontiers, in the order of Config; Sources as far as they
+	// were read.
+	Groups  []hop.Group
+	Sources []hop.Position
+	Counts  Counts
+}
+
+// ReadMeta decodes Changes.Meta, also that of an earlier release.
+func ReadMeta(b []byte) (Meta, error) {
+	var m meta
+	if err := json.Unmarshal(b, &m); err != nil {
+		return Meta{}, fmt.Errorf("decode state: %w", err)
+	}
+	if m.Format > StateFormat {
+		return Meta{}, fmt.Errorf("format %d, this release has %d: %w", m.Format, StateFormat, ErrNewerState)
+	}
+	if m.Format < 1 {
+		return Meta{}, errors.New("decode state: no format")
+	}
+	out := Meta{
+		Position: m.Position, Payments: m.Payments, ConfigNumber: m.ConfigNumber,
+		Groups: m.Groups, Sources: m.Sources, Counts: m.Counts,
+	}
+	if m.Config != nil {
+		out.Config = new(event.Config)
+		if err := out.Config.UnmarshalVT(m.Config); err != nil {
+			return Meta{}, fmt.Errorf("decode stored configuration: %w", err)
+		}
+	}
+	return out, nil
+}
+
+// Holder names the source that holds group g's frontier back, the one with the
+// smallest mark, and that mark's T; hop.Never where it has not marked yet.
+func (m *Meta) Holder(g int) (source string, tMs int64) {
+	source = hop.NewReader(m.Sources, m.Groups).Holder(g)
+	for _, p := range m.Sources {
+		if p.Source == source {
+			return source, p.T
+		}
+	}
+	return source, hop.Never
+}
