@@ -139,8 +139,9 @@ func (c *csvFile) hold(r *row) *row {
 	if len(c.held) <= c.m.csv.footer {
 		return nil
 	}
-	r, c.held = c.held[0], slices.Delete(c.held, 0, 1)
-	return r
+	first := c.held[0]
+	c.held = slices.Delete(c.held, 0, 1)
+	return first
 }
 
 // start finds the header and holds the profile's columns to it.

@@ -60,7 +60,7 @@ func (j *jsonFile) broken(err error) error {
 	var syntax *jsontext.SyntacticError
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return at(j.tape.lineAt(j.tape.offset+int64(len(j.tape.kept))), "%w: inside of the document", ErrTruncated)
+		return at(j.tape.lastLine(), "%w: inside of the document", ErrTruncated)
 	case errors.As(err, &syntax):
 		return at(j.tape.lineAt(syntax.ByteOffset), "%w: not JSON", ErrSyntax)
 	}

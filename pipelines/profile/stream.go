@@ -17,10 +17,13 @@ var errTooLarge = errors.New("a value of more than 256 KiB")
 // since a mark, counts lines, and runs dry if the mark does not move, so that no
 // parser can be made to hold a whole file.
 type tape struct {
-	in     io.Reader
-	kept   []byte // bytes [offset, offset+len(kept)) of the stream
-	offset int64
-	line   int // of the byte at offset, from 1
+	in   io.Reader
+	kept []byte
+	// mark stands at kept[start:]; what lies before it is moved out when there is
+	// enough of it, because a mark moves with every token.
+	start  int
+	offset int64 // of the mark in the stream
+	line   int   // of the byte at the mark, from 1
 	last   error
 }
 
@@ -32,8 +35,12 @@ func newTape(r io.Reader) *tape {
 const readAhead = 3 * intake.MaxBytes
 
 func (t *tape) Read(p []byte) (int, error) {
-	if len(t.kept) > readAhead {
+	if len(t.ahead()) > readAhead {
 		return 0, errTooLarge
+	}
+	if t.start >= bufferBytes {
+		t.kept = t.kept[:copy(t.kept, t.ahead())]
+		t.start = 0
 	}
 	n, err := t.in.Read(p[:min(len(p), bufferBytes)])
 	t.kept = append(t.kept, p[:n]...)
@@ -43,28 +50,35 @@ func (t *tape) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// ahead are the bytes since the mark.
+func (t *tape) ahead() []byte { return t.kept[t.start:] }
+
 // mark forgets what lies before the offset.
 func (t *tape) mark(offset int64) {
 	n := int(offset - t.offset)
-	if n <= 0 || n > len(t.kept) {
+	if n <= 0 || n > len(t.ahead()) {
 		return
 	}
-	t.line += bytes.Count(t.kept[:n], []byte("\n"))
-	t.kept = t.kept[:copy(t.kept, t.kept[n:])]
+	t.line += bytes.Count(t.ahead()[:n], []byte("\n"))
+	t.start += n
 	t.offset = offset
 }
 
 // lineAt is the line of a byte behind the mark.
 func (t *tape) lineAt(offset int64) int {
-	n := min(max(int(offset-t.offset), 0), len(t.kept))
-	return t.line + bytes.Count(t.kept[:n], []byte("\n"))
+	n := min(max(int(offset-t.offset), 0), len(t.ahead()))
+	return t.line + bytes.Count(t.ahead()[:n], []byte("\n"))
 }
+
+// lastLine is the line on which the text ends.
+func (t *tape) lastLine() int { return t.lineAt(t.offset + int64(len(t.ahead()))) }
 
 // slice is the text between two offsets behind the mark.
 func (t *tape) slice(start, end int64) []byte {
-	from := min(max(int(start-t.offset), 0), len(t.kept))
-	to := min(max(int(end-t.offset), from), len(t.kept))
-	return t.kept[from:to]
+	ahead := t.ahead()
+	from := min(max(int(start-t.offset), 0), len(ahead))
+	to := min(max(int(end-t.offset), from), len(ahead))
+	return ahead[from:to]
 }
 
 // ended tells an error of the file from one of the parser: what the reader said
