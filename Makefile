@@ -120,6 +120,8 @@ $(CACHE)/deploy/.installed: tools/pinned/deploy/requirements.txt tools/pinned/de
 deploy-check: $(TOOLS)/helm $(CACHE)/deploy/.installed ## Check deploy/: container file, compose file, chart, rules, dashboards
 	$(SAY) 'deploy: container file, compose file, chart'
 	@.ci/deploy-check $(TOOLS) $(CACHE)/deploy
+	$(SAY) 'deploy: alert rules and dashboards (the first time Go fetches the PromQL parser)'
+	@GOWORK=off go -C tools/deploycheck/expressions test -count=1 ./...
 
 .PHONY: lint
 lint: $(TOOLS)/.installed $(CACHE)/asyncapi/.installed deploy-check ## Go, protobuf and AsyncAPI linters; generated code and schemas are current
