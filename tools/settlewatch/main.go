@@ -94,7 +94,7 @@ Exit status: 0 done, 1 something was found that should not be there, 2 could not
 	}
 	add(groupRun, demoCommand(), upCommand(), feedCommand())
 	add(groupOperate, applyCommand())
-	add(groupLook, alertsCommand(), paymentCommand(), queryCommand())
+	add(groupLook, alertsCommand(), paymentCommand(), deadCommand(), queryCommand())
 	add(groupFiles, reconcileCommand())
 	return root
 }
