@@ -2,6 +2,7 @@ package servers
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,9 @@ type ClickHouseOptions struct {
 	// MemoryBytesMax bounds the whole server. Defaults to 2 GiB; without a bound it
 	// takes nine tenths of the machine.
 	MemoryBytesMax int64
+	// Username and Password of one more user, who may do everything; the user default
+	// may then only read. Empty is no such user.
+	Username, Password string
 }
 
 // ClickHouse is a ClickHouse server with its data in its folder.
@@ -32,8 +36,8 @@ type ClickHouseOptions struct {
 // binary on PATH or the library from npm. Two traps come with that mode. A native
 // connection that fails its handshake (an unknown database in the DSN, an unknown
 // user, a wrong password) ends the whole server: connect to the database "default",
-// CREATE DATABASE IF NOT EXISTS, and use qualified names. And there are no users
-// besides "default" without a password, no TLS, no system.query_log.
+// CREATE DATABASE IF NOT EXISTS, and use qualified names. And there is no CREATE USER,
+// no TLS, no system.query_log.
 type ClickHouse struct {
 	Server
 	http    string
@@ -72,7 +76,7 @@ func StartClickHouse(ctx context.Context, o ClickHouseOptions) (*ClickHouse, err
 	if err != nil {
 		return nil, fmt.Errorf("start clickhouse: %w", err)
 	}
-	config, err := writeClickHouseConfig(folder.dir, o.MemoryBytesMax)
+	config, err := writeClickHouseConfig(folder.dir, o)
 	if err != nil {
 		return nil, fmt.Errorf("start clickhouse: %w", err)
 	}
@@ -119,16 +123,51 @@ func (c *ClickHouse) DSN() string { return "clickhouse://" + c.Addr() + "/defaul
 func (c *ClickHouse) Version() string { return c.version }
 
 // writeClickHouseConfig writes what has no command line option.
-func writeClickHouseConfig(dir string, memory int64) (string, error) {
+func writeClickHouseConfig(dir string, o ClickHouseOptions) (string, error) {
+	memory := o.MemoryBytesMax
 	if memory <= 0 {
 		memory = clickHouseMemoryMax
 	}
+	users := ""
+	if o.Username != "" {
+		path := filepath.Join(dir, "users.xml")
+		if err := os.WriteFile(path, []byte(clickHouseUsers(o.Username, o.Password)), 0o600); err != nil {
+			return "", fmt.Errorf("write users: %w", err)
+		}
+		users = "  <users_config>" + path + "</users_config>\n"
+	}
 	path := filepath.Join(dir, "config.xml")
-	text := fmt.Sprintf("<clickhouse>\n  <max_server_memory_usage>%d</max_server_memory_usage>\n</clickhouse>\n", memory)
+	text := fmt.Sprintf("<clickhouse>\n  <max_server_memory_usage>%d</max_server_memory_usage>\n%s</clickhouse>\n", memory, users)
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		return "", fmt.Errorf("write configuration: %w", err)
 	}
 	return path, nil
+}
+
+// clickHouseUsers: the server itself is started by the user default, who therefore
+// cannot be without rights, and may open the listeners.
+func clickHouseUsers(name, password string) string {
+	return fmt.Sprintf(`<clickhouse>
+  <profiles><default/></profiles>
+  <quotas><default/></quotas>
+  <users>
+    <default>
+      <password/>
+      <networks><ip>127.0.0.1</ip><ip>::1</ip></networks>
+      <profile>default</profile>
+      <quota>default</quota>
+      <grants><query>GRANT SELECT, SYSTEM, READ, CREATE TEMPORARY TABLE ON *.*</query></grants>
+    </default>
+    <%[1]s>
+      <password_sha256_hex>%[2]x</password_sha256_hex>
+      <networks><ip>127.0.0.1</ip></networks>
+      <profile>default</profile>
+      <quota>default</quota>
+      <grants><query>GRANT ALL ON *.*</query></grants>
+    </%[1]s>
+  </users>
+</clickhouse>
+`, name, sha256.Sum256([]byte(password)))
 }
 
 // clickHouseCommand chooses the program.

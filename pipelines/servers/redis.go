@@ -3,6 +3,7 @@ package servers
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,10 @@ type RedisOptions struct {
 	MaxMemory string
 	// Args are further arguments for redis-server.
 	Args []string
+	// TLS makes Port a TLS port, the only one; Args say which certificates. With it
+	// and the user the server is asked whether it is up.
+	TLS                *tls.Config
+	Username, Password string
 	// AllowEmbedded uses a Redis imitation inside this process where there is no
 	// redis-server on PATH. It keeps nothing on disk.
 	AllowEmbedded bool
@@ -73,7 +78,7 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	p, err := launch(ctx, "redis on "+addr, folder, process.Command{
 		Path: binary, Args: redisArgs(o, port, folder.dir),
 	}, o.Log, func(ctx context.Context) error {
-		reply, err := redisCommand(ctx, addr, "PING")
+		reply, err := redisCommandAs(ctx, o, addr, "PING")
 		if err == nil && reply != "PONG" {
 			err = fmt.Errorf("answer to PING is %q", reply)
 		}
@@ -87,9 +92,14 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 
 func redisArgs(o RedisOptions, port int, dir string) []string {
 	args := []string{
-		"--bind", loopback, "--port", strconv.Itoa(port),
+		"--bind", loopback,
 		"--dir", dir, "--daemonize", "no", "--save", "",
 		"--maxmemory-policy", "noeviction",
+	}
+	if o.TLS != nil {
+		args = append(args, "--port", "0", "--tls-port", strconv.Itoa(port))
+	} else {
+		args = append(args, "--port", strconv.Itoa(port))
 	}
 	if o.AppendOnly {
 		args = append(args, "--appendonly", "yes", "--appendfsync", "everysec")
@@ -103,6 +113,11 @@ func redisArgs(o RedisOptions, port int, dir string) []string {
 // redisCommand sends one command on a connection of its own and returns a simple or
 // bulk reply as text. An error reply is an error.
 func redisCommand(ctx context.Context, addr string, words ...string) (string, error) {
+	return redisCommandAs(ctx, RedisOptions{}, addr, words...)
+}
+
+// redisCommandAs is redisCommand over TLS and as a user, where the options say so.
+func redisCommandAs(ctx context.Context, o RedisOptions, addr string, words ...string) (string, error) {
 	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return "", err
@@ -111,6 +126,21 @@ func redisCommand(ctx context.Context, addr string, words ...string) (string, er
 	if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
 		return "", err
 	}
+	if o.TLS != nil {
+		config := o.TLS.Clone()
+		config.ServerName = loopback
+		conn = tls.Client(conn, config)
+	}
+	reader := bufio.NewReader(conn)
+	if o.Username != "" {
+		if _, err := redisExchange(conn, reader, addr, "AUTH", o.Username, o.Password); err != nil {
+			return "", err
+		}
+	}
+	return redisExchange(conn, reader, addr, words...)
+}
+
+func redisExchange(conn io.Writer, reader *bufio.Reader, addr string, words ...string) (string, error) {
 	var request strings.Builder
 	fmt.Fprintf(&request, "*%d\r\n", len(words))
 	for _, word := range words {
@@ -119,7 +149,6 @@ func redisCommand(ctx context.Context, addr string, words ...string) (string, er
 	if _, err := io.WriteString(conn, request.String()); err != nil {
 		return "", err
 	}
-	reader := bufio.NewReader(conn)
 	line, err := reader.ReadString('\n')
 	if err != nil {
 		return "", err
