@@ -264,7 +264,7 @@ func (c *csvFile) read() (*row, error) {
 	return r, nil
 }
 
-// number names the columns of a file without a header: "1", "2", …
+// number names the columns of a file without a header from 1 on.
 func (c *csvFile) number(count int) {
 	if len(c.columns) == count {
 		return

@@ -452,6 +452,7 @@ func (k *maker) extra(t target, v *value, text string, e *event.Event, record *R
 			return intake.ReasonUnknownValue, "none of the outcomes"
 		}
 		e.Outcome = outcome
+	default: // the documented record's own, written before
 	}
 	return "", ""
 }

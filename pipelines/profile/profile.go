@@ -125,6 +125,10 @@ func (p *Profile) mapping(name string) *mapping {
 // Read reads a file, or any stream under a file's name, record by record. An
 // error is always a *FileError and always the last thing that comes.
 func (p *Profile) Read(name string, r io.Reader) iter.Seq2[Record, error] {
+	return p.read(name, r, nil)
+}
+
+func (p *Profile) read(name string, r io.Reader, watch *watcher) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		m := p.mapping(name)
 		if m == nil {
@@ -133,7 +137,7 @@ func (p *Profile) Read(name string, r io.Reader) iter.Seq2[Record, error] {
 		}
 		rows, err := m.open(r)
 		if err == nil {
-			err = p.readRows(name, m, rows, yield)
+			err = p.readRows(name, m, rows, watch, yield)
 		}
 		if err == nil || errors.Is(err, errStopped) {
 			return
@@ -170,12 +174,15 @@ type rowReader interface {
 	each(visit func(*row) error) error
 }
 
-func (p *Profile) readRows(name string, m *mapping, rows rowReader, yield func(Record, error) bool) error {
+func (p *Profile) readRows(name string, m *mapping, rows rowReader, watch *watcher, yield func(Record, error) bool) error {
 	maker, err := m.maker(p, filepath.Base(name))
 	if err != nil {
 		return err
 	}
 	return rows.each(func(r *row) error {
+		if watch != nil {
+			watch.note(m, r)
+		}
 		for _, record := range maker.records(r) {
 			record.File, record.Line = name, r.line
 			if !yield(record, nil) {

@@ -93,9 +93,9 @@ Exit status: 0 done, 1 something was found that should not be there, 2 could not
 		}
 	}
 	add(groupRun, demoCommand(), upCommand(), feedCommand())
-	add(groupOperate, applyCommand())
+	add(groupOperate, applyCommand(), migrateCommand(), statusCommand(), versionCommand())
 	add(groupLook, alertsCommand(), paymentCommand(), deadCommand(), queryCommand())
-	add(groupFiles, reconcileCommand())
+	add(groupFiles, reconcileCommand(), profileCommand())
 	return root
 }
 
