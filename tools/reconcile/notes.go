@@ -56,10 +56,13 @@ func (n *notes) currency(code string) int32 {
 	return int32(len(n.currencies) - 1)
 }
 
-// referenceOf is what the record's own side calls it: the line's id, else the
-// order, else the retrieval reference, else the first reference there is.
+// referenceOf is what the record's own side calls it: the line's or the capture's
+// id, else the order, else the retrieval reference, else the first there is.
 func referenceOf(e *event.Event) string {
 	if id := e.GetLine().GetLineId(); id != "" {
+		return id
+	}
+	if id := e.GetCapture().GetId(); id != "" && e.Kind == event.Kind_KIND_CAPTURE {
 		return id
 	}
 	first := ""
