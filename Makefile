@@ -122,6 +122,8 @@ deploy-check: $(TOOLS)/helm $(CACHE)/deploy/.installed ## Check deploy/: contain
 	@.ci/deploy-check $(TOOLS) $(CACHE)/deploy
 	$(SAY) 'deploy: alert rules and dashboards (the first time Go fetches the PromQL parser)'
 	@GOWORK=off go -C tools/deploycheck/expressions test -count=1 ./...
+	$(SAY) 'deploy: names of settings, flags, secrets, ports'
+	@GOWORK=off go -C tools test -count=1 ./deploycheck
 
 .PHONY: lint
 lint: $(TOOLS)/.installed $(CACHE)/asyncapi/.installed deploy-check ## Go, protobuf and AsyncAPI linters; generated code and schemas are current
