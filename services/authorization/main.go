@@ -9,4 +9,6 @@ import (
 	"settlewatch/services/boot"
 )
 
-func main() { os.Exit(boot.Main(boot.Ingest(intake.Authorization, topic.RawAuthorization, boot.AuthorizationHTTP))) }
+func main() {
+	os.Exit(boot.Main(boot.Ingest(intake.Authorization, topic.RawAuthorization, boot.AuthorizationHTTP)))
+}

@@ -9,4 +9,6 @@ import (
 	"settlewatch/services/boot"
 )
 
-func main() { os.Exit(boot.Main(boot.Ingest(intake.Settlement, topic.RawSettlement, boot.SettlementHTTP))) }
+func main() {
+	os.Exit(boot.Main(boot.Ingest(intake.Settlement, topic.RawSettlement, boot.SettlementHTTP)))
+}
