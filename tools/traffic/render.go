@@ -252,8 +252,11 @@ func renderAmounts(b []byte, p *payment, s *Step) []byte {
 
 func renderRest(b []byte, p *payment, s *Step) []byte {
 	texts := [...]struct{ name, value string }{
-		{`,"mode":"`, s.mode}, {`,"response_code":"`, s.code},
-		{`,"status":"`, s.status}, {`,"stage":"`, s.stage}, {`,"hold_reason":"`, s.holdReason},
+		{`,"mode":"`, s.mode},
+		{`,"response_code":"`, s.code},
+		{`,"status":"`, s.status},
+		{`,"stage":"`, s.stage},
+		{`,"hold_reason":"`, s.holdReason},
 	}
 	for i := range texts {
 		if texts[i].value != "" {
