@@ -184,7 +184,7 @@ func (j *jsonLines) each(visit func(*row) error) error {
 		} else if err != nil {
 			return err
 		}
-		if len(bytes.TrimSpace(text)) == 0 {
+		if !tooLong && len(bytes.TrimSpace(text)) == 0 {
 			continue
 		}
 		r := &j.row

@@ -75,6 +75,9 @@ func (v *value) columns(visit func(name string, direct, optional bool)) {
 	case fromColumn:
 		visit(v.column, v.words == nil, v.optional || v.hasFallback)
 	case fromExpression:
+		if v.expression == nil {
+			return // it could not be read, which has been said
+		}
 		for _, name := range v.expression.fields {
 			visit(name, false, v.optional)
 		}
