@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"settlewatch/schemas/alert"
 	"settlewatch/schemas/event"
+	"settlewatch/schemas/money"
 	"settlewatch/services/boot"
 	"settlewatch/tools/demo"
 	"settlewatch/tools/traffic"
@@ -257,35 +259,51 @@ func writeLines(path string, lines [][]byte) error {
 }
 
 func printTable(out io.Writer, s *screen, r demo.Result) error {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleLight)
-	t.AppendHeader(table.Row{"", "planted", "found", "missing", "unexpected"})
+	t := newStatusTable("", "planted", "found", "missing", "unexpected")
 	for _, k := range alert.Kinds {
 		c := r.Verdict.Alerts[k]
 		t.AppendRow(table.Row{k, c.Planted, c.Found, c.Missing, c.Unexpected})
 	}
 	l := r.Verdict.Letters
 	t.AppendRow(table.Row{"dead letters", l.Planted, l.Found, l.Planted - l.Found, l.Unexpected})
-	t.AppendSeparator()
-	t.AppendRow(table.Row{"events in ClickHouse", r.Events, r.Warehouse.Events, "", ""})
-	t.AppendRow(table.Row{"payments in ClickHouse", r.Payments, r.Warehouse.Payments, "", ""})
-	t.AppendRow(table.Row{"alerts in ClickHouse", len(r.Collected.Alerts), r.Warehouse.Alerts, "", ""})
-	if _, err := fmt.Fprintln(out, t.Render()); err != nil {
+	stored := newStatusTable("in ClickHouse", "written", "stored")
+	stored.AppendRow(table.Row{"events", r.Events, r.Warehouse.Events})
+	stored.AppendRow(table.Row{"payments", r.Payments, r.Warehouse.Payments})
+	stored.AppendRow(table.Row{"alerts", len(r.Collected.Alerts), r.Warehouse.Alerts})
+	if _, err := fmt.Fprintf(out, "\n%s\n\n%s\n\n%s\n\n", t.Render(), stored.Render(), identityTable(r)); err != nil {
 		return err
-	}
-	for _, c := range r.Warehouse.Completeness {
-		holds := "holds"
-		if !c.Holds {
-			holds = fmt.Sprintf("DOES NOT HOLD, difference %d", c.DifferenceMinor)
-		}
-		s.say("%s, minor units: captured %d = settled %d + open %d + alerted %d + excluded %d: %s", c.Currency,
-			c.CapturedMinor, c.SettledMinor, c.OpenMinor, c.AlertedMinor, c.ExcludedMinor, holds)
 	}
 	for _, n := range r.Verdict.Notes {
 		s.say("! %s", n)
 	}
 	s.say("%d events in %.1f s (%.0f a second), first alert after %.1f s", r.Events, r.Seconds, float64(r.Events)/r.Seconds, r.FirstAlertSeconds)
 	return nil
+}
+
+// identityTable shows where all the money that was captured is.
+func identityTable(r demo.Result) string {
+	t := newStatusTable("", "captured =", "settled +", "open +", "alerted +", "excluded", "")
+	columns := make([]table.ColumnConfig, 0, 5)
+	for n := range 5 {
+		columns = append(columns, table.ColumnConfig{Number: n + 2, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(columns)
+	for _, c := range r.Warehouse.Completeness {
+		row := table.Row{c.Currency}
+		for _, minor := range []int64{c.CapturedMinor, c.SettledMinor, c.OpenMinor, c.AlertedMinor, c.ExcludedMinor} {
+			amount, err := money.Format(minor, c.Currency)
+			if err != nil {
+				amount = fmt.Sprintf("%d minor", minor)
+			}
+			row = append(row, amount)
+		}
+		holds := "holds"
+		if !c.Holds {
+			holds = fmt.Sprintf("DOES NOT HOLD, difference %d minor", c.DifferenceMinor)
+		}
+		t.AppendRow(append(row, holds))
+	}
+	return t.Render()
 }
 
 func (s *screen) howToGoOn(p *demo.Platform, dir string) {

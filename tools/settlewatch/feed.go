@@ -86,7 +86,7 @@ func runFeed(cmd *cobra.Command, o livefeed.Options, asJSON bool) error {
 		_, err = fmt.Println(string(b))
 		return err
 	}
-	_, err = fmt.Println(feedLine(totals, totals.Payments, totals.Seconds))
+	_, err = fmt.Printf("%s, in %.0f s\n", feedTotals(totals), totals.Seconds)
 	return err
 }
 
@@ -110,13 +110,12 @@ func expectsLive(ctx context.Context, kafka *bus.Bus) error {
 	return nil
 }
 
-func feedLine(t livefeed.Totals, payments int, seconds float64) string {
+func feedTotals(t livefeed.Totals) string {
 	planted := make([]string, 0, len(alert.Kinds))
 	for _, k := range alert.Kinds {
 		planted = append(planted, fmt.Sprintf("%d %s", t.Planted[k], k))
 	}
-	return fmt.Sprintf("%d payments, %d records, %.1f payments a second; planted alerts: %s",
-		t.Payments, t.Records, float64(payments)/max(seconds, 0.001), strings.Join(planted, ", "))
+	return fmt.Sprintf("%d payments, %d records; planted alerts: %s", t.Payments, t.Records, strings.Join(planted, ", "))
 }
 
 // feedQuiet is the pause between two lines where there is no terminal.
@@ -136,7 +135,7 @@ func (s *screen) fed() func(livefeed.Totals) {
 		if since < pause {
 			return
 		}
-		line := feedLine(t, t.Payments-lastPayments, since.Seconds())
+		line := fmt.Sprintf("%.1f payments a second; %s", float64(t.Payments-lastPayments)/since.Seconds(), feedTotals(t))
 		last, lastPayments = now, t.Payments
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -121,7 +122,7 @@ func (s *screen) Alert(r demo.Revision) {
 		s.line("  … more alerts come; they are counted from here on\n")
 		return
 	}
-	s.line(alertLine(r))
+	s.line(s.cut(alertLine(r)) + "\n")
 }
 
 // showAll shows every alert from now on.
@@ -131,18 +132,21 @@ func (s *screen) showAll() {
 	s.shown = -1 << 62
 }
 
+// alertLine ends with what may be cut where the row is too short.
 func alertLine(r demo.Revision) string {
 	amount, err := money.Format(r.AmountMinor, r.Currency)
 	if err != nil {
-		amount = fmt.Sprintf("%d minor units", r.AmountMinor)
+		amount = fmt.Sprintf("%d minor units of", r.AmountMinor)
 	}
-	line := fmt.Sprintf("  %s  %-14s %-9s r%d  %12s %s  %s %s", r.MomentJudged, r.Kind, r.Status, r.Revision, amount, r.Currency, r.Merchant, r.PaymentKey)
+	moment := strings.Replace(r.MomentJudged, "T", " ", 1)
+	moment = moment[:min(len(moment), len("2006-01-02 15:04"))]
+	why := ""
 	if r.Closing != nil {
-		line += "  (" + r.Closing.Reason + ")"
+		why = "  (" + r.Closing.Reason + ")"
 	} else if r.Due != nil {
-		line += "  due " + r.Due.MoneyDue
+		why = "  due " + r.Due.MoneyDue
 	}
-	return line + "\n"
+	return fmt.Sprintf("  %s  %-14s %-9s r%d %11s %s  %s%s", moment, r.Kind, r.Status, r.Revision, amount, r.Currency, r.PaymentKey, why)
 }
 
 // cut shortens a line to what the terminal shows in one row: a wrapped row cannot

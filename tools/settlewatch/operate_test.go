@@ -1,0 +1,138 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"settlewatch/pipelines/servers"
+	"settlewatch/schemas/alert"
+	"settlewatch/tools/health"
+)
+
+var updateOperate = flag.Bool("update-operate", false, "rewrite the golden files of the operating commands")
+
+func TestMain(m *testing.M) {
+	servers.MaybeRunChild()
+	if os.Getenv(asTool) != "" {
+		os.Exit(run())
+	}
+	os.Exit(m.Run())
+}
+
+// asTool makes the test binary the tool itself.
+const asTool = "TEST_AS_SETTLEWATCH"
+
+type ending struct {
+	stdout, stderr string
+	status         int
+}
+
+// tool runs the built program with a cache of its own, so that no stack of this
+// machine is found.
+func tool(t *testing.T, args ...string) ending {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, args...)
+	cmd.Env = append(os.Environ(), asTool+"=1", servers.CacheEnv+"="+t.TempDir(), "NO_COLOR=1",
+		"SETTLEWATCH_KAFKA_BROKERS=127.0.0.1:1", "SETTLEWATCH_REDIS_ADDRS=127.0.0.1:1",
+		"SETTLEWATCH_CLICKHOUSE_DSN=clickhouse://127.0.0.1:1/default")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return ending{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+func TestHelpOfOperatingCommands(t *testing.T) {
+	for _, name := range []string{"demo", "up", "feed", "apply", "migrate", "status", "version"} {
+		got := tool(t, name, "--help")
+		if got.status != exitOK || got.stderr != "" {
+			t.Errorf("%s --help: status %d, %s", name, got.status, got.stderr)
+		}
+		path := filepath.Join("testdata", "help", name+".txt")
+		if *updateOperate {
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(got.stdout), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.stdout != string(want) {
+			t.Errorf("%s --help is\n%s\nwant\n%s", name, got.stdout, want)
+		}
+		if !strings.Contains(got.stdout, "Exit status:") || !strings.Contains(got.stdout, "Examples:") {
+			t.Errorf("%s --help names no exit status or no examples", name)
+		}
+	}
+}
+
+func TestFailuresOfOperatingCommands(t *testing.T) {
+	wrong := filepath.Join(t.TempDir(), "wrong.yaml")
+	if err := os.WriteFile(wrong, []byte("rules: x\nspeed: 9\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args   string
+		status int
+		stderr string
+	}{
+		{"version --colour", exitFailed, "See `settlewatch version --help`"},
+		{"apply", exitFailed, "accepts 1 arg"},
+		{"apply nowhere.yaml", exitFailed, "nowhere.yaml"},
+		{"apply " + wrong, exitFailed, "speed"},
+		{"up --config " + wrong, exitFailed, "speed"},
+		{"feed --rate 0", exitFailed, "--rate 0: want more than 0"},
+		{"feed --for -1s", exitFailed, "--for -1s"},
+		{"feed", exitFailed, "127.0.0.1:1"},
+		{"migrate --status", exitFailed, "127.0.0.1:1"},
+		{"status --every 1ms", exitFailed, "--every 1ms"},
+		{"status", exitFailed, "no server answered"},
+		{"demo --kafka-brokers 127.0.0.1:1", exitFailed, "together"},
+		{"version", exitOK, ""},
+		{"completion bash", exitOK, ""},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			t.Parallel()
+			got := tool(t, strings.Fields(c.args)...)
+			if got.status != c.status || !strings.Contains(got.stderr, c.stderr) {
+				t.Errorf("status %d, want %d; it said\n%swant %q", got.status, c.status, got.stderr, c.stderr)
+			}
+		})
+	}
+}
+
+func TestStatusOnScreen(t *testing.T) {
+	r := &health.Report{
+		Servers:  map[string]*health.Server{health.Kafka: {Reachable: true}, health.Redis: {Error: "refused"}, health.ClickHouse: {Reachable: true}},
+		Services: []health.Service{{Name: "joiner", Legs: []health.Leg{{Topic: "payment-log.v1", Partitions: 4, Owned: 1, Lag: 12}}}},
+		LastAlert: &health.LastAlert{
+			Kind: alert.SettledTwice, Status: alert.Open, Revision: 1, MomentJudged: "2026-01-02T03:04:05.000Z",
+			PaymentKey: "a|o|1", AmountMinor: 1234, Currency: "CNY",
+		},
+		Problems: []string{"redis: refused"},
+	}
+	got := renderStatus(r, palette{})
+	for _, want := range []string{"● redis      refused", "none", "1 of 4", "12.34 CNY", "needs attention\n  ! redis: refused\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "healthy") {
+		t.Errorf("healthy, with a problem:\n%s", got)
+	}
+}
