@@ -205,8 +205,8 @@ func TestDocumentedIsIntake(t *testing.T) {
 			check(r.Events)
 		}
 	}
-	for r := range p.Read("raw.settlement.v1.jsonl", strings.NewReader(`{"arrival":"2025-09-22T09:30:00.123Z","record":`+capture+`}`)) {
-		if r.Err == nil || r.Err.Reason != intake.ReasonUnknownType || strings.Contains(string(r.Raw), "4111111111111111") {
+	for r, err := range p.Read("raw.settlement.v1.jsonl", strings.NewReader(`{"arrival":"2025-09-22T09:30:00.123Z","record":`+capture+`}`)) {
+		if err != nil || r.Err == nil || r.Err.Reason != intake.ReasonUnknownType || strings.Contains(string(r.Raw), "4111111111111111") {
 			t.Error(r.Err, string(r.Raw))
 		}
 	}

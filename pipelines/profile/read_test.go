@@ -296,7 +296,24 @@ func TestNameAndBreak(t *testing.T) {
 		t.Error(got)
 	}
 	q := smallProfile(t, "o", "g", "format: csv")
-	for range q.Read("f", strings.NewReader("o,g\n1,2\n2,3\n")) {
+	for r, err := range q.Read("f", strings.NewReader("o,g\n1,2\n2,3\n")) {
+		if err != nil || r.Line != 2 {
+			t.Errorf("line %d, %v", r.Line, err)
+		}
 		break
+	}
+}
+
+// What stands beside the records of one batch says nothing of the next batch's.
+func TestOutsideOfRecords(t *testing.T) {
+	for _, c := range []struct{ order, amount, keys, text string }{
+		{"/a.*.o", "g", "format: json;records: a.*.b", `{"a":[{"o":"x","b":[{"g":1}]},{"b":[{"g":2}]},{"o":"y","b":[{"g":3}]}]}`},
+		{"/R/A/@o", "G", "format: xml;records: /R/A/L", `<R><A o="x"><L><G>1</G></L></A><A><L><G>2</G></L></A><A o="y"><L><G>3</G></L></A></R>`},
+		{"/R/A/O", "G", "format: xml;records: /R/A/L", `<R><A><O>x</O><L><G>1</G></L></A><A><L><G>2</G></L></A><A><O>y</O><L><G>3</G></L></A></R>`},
+	} {
+		p := smallProfile(t, c.order, c.amount, c.keys)
+		if got, want := outline(p, strings.NewReader(c.text)), "1=100|1 "+c.order+" missing_field|1=300"; got != want {
+			t.Errorf("%s: got %q, want %q", c.order, got, want)
+		}
 	}
 }
