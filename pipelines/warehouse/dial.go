@@ -108,7 +108,7 @@ var errDSN = errors.New("want clickhouse://host:port/database, the native protoc
 func parseDSN(dsn string) (*clickhouse.Options, error) {
 	parsed, err := clickhouse.ParseDSN(dsn)
 	if err != nil || parsed.Protocol != clickhouse.Native || len(parsed.Addr) == 0 || parsed.Addr[0] == "" {
-		return nil, errDSN //nolint:nilerr // The driver's error quotes the DSN, password included.
+		return nil, errDSN // the driver's error quotes the DSN, password included
 	}
 	return parsed, nil
 }

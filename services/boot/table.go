@@ -22,8 +22,6 @@ const (
 	NeedCardKey
 	// NeedService is for what runs on: its listener, its traces, its end.
 	NeedService
-
-	needAll = NeedKafka | NeedRedis | NeedClickHouse | NeedCardKey | NeedService
 )
 
 // form is how a setting is written.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -38,7 +38,7 @@ func NewTraces(ctx context.Context, service, destination string, log *slog.Logge
 	case "stdout":
 		exporter, err = stdouttrace.New(stdouttrace.WithWriter(os.Stdout))
 	default:
-		exporter, err = otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(strings.TrimRight(destination, "/")))
+		exporter, err = otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(collectorURL(destination)))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("send traces to %s: %w", destination, err)
@@ -46,6 +46,16 @@ func NewTraces(ctx context.Context, service, destination string, log *slog.Logge
 	// Spans that nobody takes are lost; the service goes on.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces were not sent", "error", err) }))
 	return newTraces(service, sdk.WithBatcher(exporter)), nil
+}
+
+// collectorURL adds the path that collectors have where none is given.
+func collectorURL(destination string) string {
+	u, err := url.Parse(destination)
+	if err != nil || (u.Path != "" && u.Path != "/") {
+		return destination
+	}
+	u.Path = "/v1/traces"
+	return u.String()
 }
 
 func newTraces(service string, exporter sdk.TracerProviderOption) *Traces {
@@ -138,20 +148,23 @@ func (b *Batches) stepped() {
 
 // Publish begins a span; what it returns ends it.
 func (b *Batches) Publish(topic string, partition int32, records int) func(error) {
+	if b == nil {
+		return nothing
+	}
 	return b.begin("publish", attribute.String("topic", topic), attribute.Int("partition", int(partition)), attribute.Int("records", records))
 }
 
 // Commit begins a span; what it returns ends it.
 func (b *Batches) Commit(server string) func(error) {
+	if b == nil {
+		return nothing
+	}
 	return b.begin("commit", attribute.String("server", server))
 }
 
 func nothing(error) {}
 
 func (b *Batches) begin(name string, attrs ...attribute.KeyValue) func(error) {
-	if b == nil {
-		return nothing
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.span == nil {
