@@ -58,7 +58,7 @@ var settings = concat(
 		{"log-format", formText, 0, "text", "text or json"},
 		{
 			"http-addr", formText, NeedService, "",
-			"host:port of /healthz, /readyz and /metrics; port 0 takes a free one, `off` listens nowhere; each service has a default of its own, see below",
+			"host:port of /healthz, /readyz and /metrics; port 0 takes a free one, `off` listens nowhere; each service has a default of its own",
 		},
 		{
 			"stall-after", formDuration, NeedService, "60s",
