@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -134,12 +135,12 @@ func Repair(ctx context.Context, log stage.Log, l *deadletter.Letter, edit Edit,
 	headers := []stage.Header{{Key: RetryHeader, Value: []byte(place)}}
 	for _, h := range r.Headers {
 		if h.Key != RetryHeader {
-			headers = append(headers, stage.Header{Key: h.Key, Value: bytes.Clone(h.Value)})
+			headers = append(headers, h)
 		}
 	}
 	return &Repaired{
 		Source: l.Source, Event: e,
-		record: stage.Record{Key: bytes.Clone(r.Key), Value: bytes.Clone(value), Headers: headers},
+		record: stage.Record{Key: r.Key, Value: value, Headers: headers},
 	}, nil
 }
 
@@ -182,9 +183,15 @@ func readOne(ctx context.Context, log stage.Log, topic string, partition int32, 
 		return stage.Record{}, false, err
 	}
 	for _, r := range batch.Records {
-		if r.Offset == offset {
-			return r, true, nil
+		if r.Offset != offset {
+			continue
 		}
+		// The reader's memory ends with it.
+		r.Key, r.Value, r.Headers = bytes.Clone(r.Key), bytes.Clone(r.Value), slices.Clone(r.Headers)
+		for i := range r.Headers {
+			r.Headers[i].Value = bytes.Clone(r.Headers[i].Value)
+		}
+		return r, true, nil
 	}
 	return stage.Record{}, false, nil
 }

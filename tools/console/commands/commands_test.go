@@ -53,7 +53,6 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) (status int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startMax)
 	defer cancel()
-	//nolint:usetesting // The folder serves all tests.
 	dir, err := os.MkdirTemp("", "settlewatch-commands-")
 	if err != nil {
 		return 1, err

@@ -242,9 +242,15 @@ func TestNoCardNumberIsShown(t *testing.T) {
 	}
 	shown := ""
 	for _, args := range [][]string{
-		{"show", badLine}, {"show", badLine, "--json"}, {"show", badLine, "--payload"}, {"retry", badLine},
-		{"retry", badLine, "--set", "note=" + card, "--dry-run"}, {"retry", badLine, "--unset", "memo", "--set", "card_number=" + card, "--dry-run"},
-		{"retry", badLine, "--unset", "memo", "--set", "card_number=\"" + card + "\"", "--dry-run"}, {"retry", badLine, "--set", card}, {"list", "--each", "--json"},
+		{"show", badLine},
+		{"show", badLine, "--json"},
+		{"show", badLine, "--payload"},
+		{"retry", badLine},
+		{"retry", badLine, "--set", "note=" + card, "--dry-run"},
+		{"retry", badLine, "--unset", "memo", "--set", "card_number=" + card, "--dry-run"},
+		{"retry", badLine, "--unset", "memo", "--set", "card_number=\"" + card + "\"", "--dry-run"},
+		{"retry", badLine, "--set", card},
+		{"list", "--each", "--json"},
 	} {
 		s := command(t, "", nil, append([]string{"dead"}, args...)...)
 		shown += s.out + s.errors
