@@ -17,13 +17,13 @@ import (
 // TestUpAndItsCommands: a stack that stays, found by the commands that look at it,
 // refused a second time, and gone after Ctrl-C.
 func TestUpAndItsCommands(t *testing.T) {
-	real, err := servers.CacheDir()
+	shared, err := servers.CacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
 	// What was fetched is shared; who runs is not.
 	cache := t.TempDir()
-	fetched, err := filepath.Glob(filepath.Join(real, "clickhouse-*"))
+	fetched, err := filepath.Glob(filepath.Join(shared, "clickhouse-*"))
 	if err != nil {
 		t.Fatal(err)
 	}
