@@ -77,7 +77,7 @@ var examples = map[string]func(t *testing.T, w *world) string{
 	"python": func(t *testing.T, w *world) string {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, "python3", "../../../examples/subscriber-python/subscriber.py",
+		cmd := exec.CommandContext(ctx, "python3", "../subscriber-python/subscriber.py",
 			"--once", "--brokers", w.broker, "--database", filepath.Join(w.dir, "alerts.db"))
 		cmd.Env = append(os.Environ(), "PYTHONPATH="+pythonPackages(t))
 		var out, errs bytes.Buffer
@@ -127,7 +127,7 @@ func pythonPackages(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const requirements = "../../../examples/subscriber-python/requirements.txt"
+	const requirements = "../subscriber-python/requirements.txt"
 	wanted, err := os.ReadFile(requirements)
 	if err != nil {
 		t.Fatal(err)
