@@ -105,28 +105,54 @@ func legs() []leg {
 }
 
 func awaitServices(ctx context.Context, p *Platform, screen Screen) error {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
 	for _, l := range legs() {
-		var most int64
-		for {
-			lag, err := p.Bus.Lag(ctx, l.group, l.topic)
-			if err != nil {
-				return fmt.Errorf("wait until %s is %s: %w", l.topic, l.step, err)
-			}
-			most = max(most, lag)
-			screen.Progress(l.step+" "+l.topic, most-lag, most)
-			if lag == 0 {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-tick.C:
-			}
+		if err := awaitLeg(ctx, p, l, screen); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// awaitLeg waits until the group has worked off all that the topic holds.
+func awaitLeg(ctx context.Context, p *Platform, l leg, screen Screen) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	if err := awaitJoined(ctx, p, l.group, tick); err != nil {
+		return fmt.Errorf("wait until %s is %s: %w", l.topic, l.step, err)
+	}
+	var most int64
+	for {
+		lag, err := p.Bus.Lag(ctx, l.group, l.topic)
+		if err != nil {
+			return fmt.Errorf("wait until %s is %s: %w", l.topic, l.step, err)
+		}
+		most = max(most, lag)
+		screen.Progress(l.step+" "+l.topic, most-lag, most)
+		if lag == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// awaitJoined waits until somebody takes part in the group. Before that a broker
+// need not know it, and then has no lag to tell.
+func awaitJoined(ctx context.Context, p *Platform, group string, tick *time.Ticker) error {
+	for {
+		members, err := p.Bus.Members(ctx, group)
+		if err != nil || len(members) > 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // awaitAlerts waits until the collector has read the alert topics to their end.
