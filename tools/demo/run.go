@@ -53,6 +53,11 @@ func (r *Result) warehouseComplete() string {
 // has come through, and judges what the collector, which runs beside it, has read.
 func Play(ctx context.Context, p *Platform, g *traffic.Generator, c *Collector, screen Screen) (Result, error) {
 	truth := g.Truth()
+	// The configuration must stand in the log before what is judged by it: behind a
+	// small run's last records nothing would come at which to judge all that is due.
+	if err := awaitLeg(ctx, p, leg{"carried", boot.GroupConfig, topic.Config.Name}, screen); err != nil {
+		return Result{}, err
+	}
 	start := time.Now()
 	r := Result{Payments: truth.Payments, Events: truth.Events}
 	total, done := int64(truth.Events+truth.DeadLetterTotal()), int64(0)
