@@ -30,12 +30,14 @@ func testDemo(t *testing.T, o traffic.Options, external *demo.Addresses, describ
 	r := w.play(nil)
 	requireExact(t, r)
 	requirePlanted(t, r)
+	if external == nil {
+		ordinary[name(o)], ordinaryRows[name(o)] = r, w.rows()
+	}
 	return r
 }
 
 func TestDemoOnEmbeddedStack(t *testing.T) {
-	o := someThousand(1)
-	ordinary[fmt.Sprintf("%+v", o)] = testDemo(t, o, nil, (*world).embeddedServers)
+	testDemo(t, someThousand(1), nil, (*world).embeddedServers)
 }
 
 // TestDemoOnRealServers also holds the alerts to those of the embedded stack: the
@@ -96,7 +98,6 @@ func TestSameSeedSameBytes(t *testing.T) {
 	requireSameLines(t, again.Collected, first.Collected)
 
 	other := undisturbed(t, someThousand(2))
-	requireExact(t, other)
 	if bytes.Equal(joined(other), joined(first)) {
 		t.Error("another seed gives the same alerts")
 	}

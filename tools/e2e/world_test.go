@@ -33,6 +33,8 @@ type world struct {
 	fresh chan demo.Revision
 	// events of the service processes, and of the embedded stack's servers.
 	events chan stack.Event
+	// mayDie says that the test kills processes.
+	mayDie bool
 }
 
 const (
@@ -100,9 +102,28 @@ func startUnder(t *testing.T, config *event.Config, external *demo.Addresses) *w
 		if err := w.Stop(); err != nil {
 			t.Errorf("stop: %v", err)
 		}
+		w.requireGoodEnds()
 	})
 	t.Logf("up after %.1f s", time.Since(began).Seconds())
 	return w
+}
+
+// requireGoodEnds: no process has died by itself, and none with a stack trace.
+func (w *world) requireGoodEnds() {
+	for len(w.events) > 0 {
+		if e := <-w.events; e.Kind == stack.Died && !w.mayDie {
+			w.t.Errorf("nobody killed it: %s", e)
+		}
+	}
+	for _, service := range demo.Services {
+		text, err := os.ReadFile(filepath.Join(w.dir, "logs", service+".log"))
+		if err != nil {
+			w.t.Errorf("read log: %v", err)
+		}
+		if at := bytes.Index(text, []byte("goroutine ")); at >= 0 {
+			w.t.Errorf("%s left a stack trace:\n%.3000s", service, text[max(0, at-500):])
+		}
+	}
 }
 
 // showLogs shows the ends of all logs: the folder goes with the test.
@@ -198,25 +219,58 @@ func requireSameLines(t *testing.T, got, want demo.Collected) {
 // made once: many tests hold another run to it.
 func undisturbed(t *testing.T, o traffic.Options) demo.Result {
 	t.Helper()
-	name := fmt.Sprintf("%+v", o)
-	if r, known := ordinary[name]; known {
+	if r, known := ordinary[name(o)]; known {
 		return r
 	}
 	// A test of its own, so that its servers end here.
-	t.Run("undisturbed", func(t *testing.T) {
-		w := start(t, o, nil)
-		t.Log("servers: " + w.embeddedServers())
-		ordinary[name] = w.play(nil)
-	})
-	r, known := ordinary[name]
+	t.Run("undisturbed", func(t *testing.T) { testDemo(t, o, nil, (*world).embeddedServers) })
+	r, known := ordinary[name(o)]
 	if !known {
 		t.FailNow()
 	}
 	return r
 }
 
-// ordinary results by traffic. The tests of this package run one after the other.
-var ordinary = make(map[string]demo.Result)
+// ordinary results by traffic, and what ClickHouse held then. The tests of this
+// package run one after the other.
+var (
+	ordinary     = make(map[string]demo.Result)
+	ordinaryRows = make(map[string]map[string]string)
+)
+
+// name of a traffic: the same options give the same.
+func name(o traffic.Options) string { return fmt.Sprintf("%+v", o) }
+
+// rows are count and hash of what ClickHouse holds, by table. Left out is what a
+// repeat in the log moves on: places in it, and how often a payment was judged.
+func (w *world) rows() map[string]string {
+	w.t.Helper()
+	rows := make(map[string]string)
+	for table, columns := range map[string]string{
+		// Maps are sorted: theirs is the only order that nobody promises.
+		"events": "* EXCEPT (log_partition, log_offset, trace_id) REPLACE (mapSort(refs) AS refs, " +
+			"mapSort(unknown_fields) AS unknown_fields)",
+		"payments":        "* EXCEPT (version)",
+		"alert_revisions": "*",
+	} {
+		rows[table] = strings.TrimSpace(w.query(fmt.Sprintf(
+			"SELECT count(), groupBitXor(cityHash64(formatRow('TSV', %s))) FROM settlewatch.%s FINAL", columns, table)))
+	}
+	return rows
+}
+
+// requireSameRows compares what ClickHouse holds after two runs: a record that was
+// repeated by a crash is in it once, and counts once.
+func requireSameRows(t *testing.T, got, want map[string]string) {
+	t.Helper()
+	for table, rows := range want {
+		if got[table] != rows {
+			t.Errorf("table %s: count and hash are %q, want %q", table, got[table], rows)
+		} else {
+			t.Logf("table %s: the same rows (count and hash %q)", table, rows)
+		}
+	}
+}
 
 // embeddedServers names the stack's servers and their versions.
 func (w *world) embeddedServers() string {
