@@ -60,19 +60,19 @@ func TestWatchFoldsRevisions(t *testing.T) {
 	publish(t, log, alert.PaidUnsettled, 1, "a", 1, alert.Open, 10) // a repeat, behind its successor
 	publish(t, log, alert.PaidUnsettled, 2, "c", 1, alert.Open, 15)
 	for name, c := range map[string]struct {
-		watch Watch
+		watch *Watch
 		want  []string
 	}{
-		"latest": {Watch{}, []string{"b r1 OPEN", "c r1 OPEN", "a r2 RESOLVED"}},
-		"all":    {Watch{All: true}, []string{"b r1 OPEN", "a r1 OPEN", "c r1 OPEN", "a r2 RESOLVED"}},
+		"latest": {&Watch{}, []string{"b r1 OPEN", "c r1 OPEN", "a r2 RESOLVED"}},
+		"all":    {&Watch{All: true}, []string{"b r1 OPEN", "a r1 OPEN", "c r1 OPEN", "a r2 RESOLVED"}},
 		// What was open and is not any more is not open.
-		"open":     {Watch{Filter: Filter{Statuses: []alert.Status{alert.Open}}}, []string{"b r1 OPEN", "c r1 OPEN"}},
-		"kind":     {Watch{Filter: Filter{Kinds: []alert.Kind{alert.SettledTwice}}}, []string{"b r1 OPEN"}},
-		"merchant": {Watch{All: true, Filter: Filter{Merchant: "M-a"}}, []string{"a r1 OPEN", "a r2 RESOLVED"}},
-		"since":    {Watch{Filter: Filter{SinceMs: time.Date(2026, 1, 2, 3, 15, 0, 0, time.UTC).UnixMilli()}}, []string{"c r1 OPEN", "a r2 RESOLVED"}},
+		"open":     {&Watch{Filter: Filter{Statuses: []alert.Status{alert.Open}}}, []string{"b r1 OPEN", "c r1 OPEN"}},
+		"kind":     {&Watch{Filter: Filter{Kinds: []alert.Kind{alert.SettledTwice}}}, []string{"b r1 OPEN"}},
+		"merchant": {&Watch{All: true, Filter: Filter{Merchant: "M-a"}}, []string{"a r1 OPEN", "a r2 RESOLVED"}},
+		"since":    {&Watch{Filter: Filter{SinceMs: time.Date(2026, 1, 2, 3, 15, 0, 0, time.UTC).UnixMilli()}}, []string{"c r1 OPEN", "a r2 RESOLVED"}},
 	} {
 		c.watch.Log = log
-		if got := seen(t, &c.watch); !slices.Equal(got, c.want) {
+		if got := seen(t, c.watch); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
