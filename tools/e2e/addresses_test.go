@@ -99,7 +99,7 @@ func containsAll(line string, texts []string) bool {
 // ever ends with a stack trace.
 func (p *program) end() int {
 	p.t.Helper()
-	for range p.lines { //nolint:revive // Wait may only be called when all is read.
+	for range p.lines { // Wait may only be called when all is read.
 	}
 	err := p.cmd.Wait()
 	var ended *exec.ExitError

@@ -71,7 +71,7 @@ func binary(t *testing.T, name string) string {
 
 // build works with and without the workspace: each module is built in its folder.
 func build(ctx context.Context) (dir string, err error) {
-	//nolint:usetesting // The folder serves all tests.
+	// Not the test's own folder: it serves all tests.
 	if dir, err = os.MkdirTemp("", "settlewatch-e2e-"); err != nil {
 		return "", err
 	}
