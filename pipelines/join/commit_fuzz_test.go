@@ -18,6 +18,7 @@ func FuzzLoad(f *testing.F) {
 		state := New()
 		recorder := NewRecorder(state)
 		var deltas [][]byte
+		var oldest []byte
 		records := append([]*event.LogRecord{configRecord(testConfig(nil), 0)}, fuzzRecords(f, s)...)
 		for i, r := range records {
 			if err := state.Step(r, new(Output)); err != nil {
@@ -29,8 +30,14 @@ func FuzzLoad(f *testing.F) {
 			}
 			deltas = append(deltas, c.Delta)
 			for _, b := range c.Buckets {
+				if oldest == nil {
+					oldest = b.Value
+				}
+				f.Add(c.Meta, b.Index, oldest, []byte{}, []byte{}, false) // the payment as it was
 				f.Add(c.Meta, b.Index, b.Value, c.Delta, deltas[0], false)
 				f.Add(c.Meta, b.Index, b.Value, deltas[0], c.Delta, true)
+				f.Add(c.Meta, bucketCount, b.Value, c.Delta, deltas[0], true)
+				f.Add(c.Meta, -1, b.Value, c.Delta, deltas[0], true)
 			}
 		}
 	}
@@ -44,7 +51,13 @@ func FuzzLoad(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_ = state.Payments()
+		sum := uint64(0)
+		for p := range state.payments.all() {
+			sum += hash(p.packed)
+		}
+		if m := metaOf(t, metaBytes); m.Checksum != sum || m.Payments != state.Payments() {
+			t.Fatalf("%d payments with the checksum %x are loaded, %d with %x are stored", state.Payments(), sum, m.Payments, m.Checksum)
+		}
 		// What was loaded is stored and loaded again as it is.
 		c, err := NewRecorder(state).Commit(1, position)
 		if err != nil {
@@ -55,6 +68,14 @@ func FuzzLoad(f *testing.F) {
 			t.Fatalf("loaded again: %v, at %v, was %v", err, at, position)
 		}
 	})
+}
+
+func metaOf(t *testing.T, metaBytes []byte) (m meta) {
+	t.Helper()
+	if err := json.Unmarshal(metaBytes, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 // mended is the meta with the count and checksum of what the rest holds.
