@@ -214,7 +214,7 @@ func (b *Bus) WaitReady(ctx context.Context) error {
 		if err == nil || final(err) || errors.Is(err, ErrRefused) {
 			return err
 		}
-		b.log.Info("waiting for Kafka", "brokers", b.options.Brokers, "error", err)
+		b.log.Warn("waiting for Kafka", "brokers", b.options.Brokers, "error", err)
 		if !retry.sleep(ctx) {
 			return err
 		}

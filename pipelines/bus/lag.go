@@ -129,6 +129,9 @@ func (b *Bus) committedOnce(ctx context.Context, group, topic string, partitions
 	if err != nil {
 		return nil, err
 	}
+	if errors.Is(reply.Error, kafka.GroupIdNotFound) {
+		return nil, nil // a group that nobody has joined yet has committed nothing
+	}
 	if reply.Error != nil {
 		return nil, reply.Error
 	}

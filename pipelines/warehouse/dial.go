@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -203,7 +204,8 @@ func explain(err error, d *clickhouse.Options) error {
 	if errors.As(err, &unknownAuthority) || errors.As(err, &hostname) || errors.As(err, &invalid) {
 		return fmt.Errorf("%w at %s: check the certificate authority and the server's name: %w", ErrRefused, addr, err)
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	// A reset is a server that goes down, or comes up, at this moment.
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, syscall.ECONNRESET) {
 		return fmt.Errorf("%w at %s: %w", ErrUnreachable, addr, err)
 	}
 	with := "without TLS"

@@ -45,7 +45,7 @@ func Main(service Service) int {
 	defer signal.Stop(signals)
 	cmd := &cobra.Command{
 		Use: service.Name, Short: service.About, Long: service.About + "\n\n" + conduct,
-		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
+		Args: noArguments, SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			settings, err := Read(cmd.Flags(), service.Need)
 			if err != nil {
@@ -75,6 +75,13 @@ func Main(service Service) int {
 	default:
 		return exitFailed
 	}
+}
+
+func noArguments(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return fmt.Errorf("%w:\n%w", errUsage, err)
+	}
+	return nil
 }
 
 const conduct = `A flag stands before the environment (` + envPrefix + `KAFKA_BROKERS for --kafka-brokers), the

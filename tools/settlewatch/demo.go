@@ -50,7 +50,7 @@ traffic in accelerated event time, and compares the alerts with what was planted
 Without --once it then stays up with live traffic until Ctrl-C.
 
 Exit status: 0 everything planted was found and nothing else, 1 something is missing
-or unexpected, 2 it could not run.`,
+or unexpected, 2 it could not run, or was stopped before the check.`,
 		Example: `  settlewatch demo
   settlewatch demo --payments 100000 --seed 7 --once
   settlewatch demo --once --json --alerts-out alerts.jsonl
