@@ -189,6 +189,7 @@ func TestWrongSettings(t *testing.T) {
 		{"a broker without a port", "settlement", cardKey, []string{"--kafka-brokers", "localhost"}, "kafka-brokers"},
 		{"a Redis without a port", "joiner", []string{"SETTLEWATCH_REDIS_ADDRS=localhost"}, nil, "redis-addrs"},
 		{"an unknown flag", "joiner", nil, []string{"--nonsense"}, "--nonsense"},
+		{"an argument too many", "joiner", nil, []string{"extra"}, "extra"},
 		{"an unknown log level", "warehouse", nil, []string{"--log-level", "loud"}, "log-level"},
 		{"a file that is not there", "warehouse", nil, []string{"--config", missing}, missing},
 		{"one server of three", "settlewatch", nil, []string{"demo", "--kafka-brokers", "127.0.0.1:1"}, "--redis-addrs"},
