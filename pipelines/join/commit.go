@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"settlewatch/pipelines/calendar"
 	"settlewatch/pipelines/hop"
 	"settlewatch/schemas/event"
 )
@@ -179,8 +178,11 @@ func (s *State) resume(config []byte) error {
 		return fmt.Errorf("decode stored configuration: %w", err)
 	}
 	var err error
-	if s.terms, err = calendar.Compile(s.config); err != nil {
+	if s.terms, err = compile(s.config); err != nil {
 		return &UnsupportedConfigError{s.configNumber, err}
+	}
+	if len(s.hop.Groups()) != len(s.config.Groups) {
+		return fmt.Errorf("%d frontiers for %d groups of the stored configuration: %w", len(s.hop.Groups()), len(s.config.Groups), ErrInconsistent)
 	}
 	s.placeGroups()
 	for p := range s.payments.all() {

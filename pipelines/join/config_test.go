@@ -193,3 +193,51 @@ func TestCalendarEndIsSaidAhead(t *testing.T) {
 		t.Error("29 days ahead: nothing said")
 	}
 }
+
+// An acquirer that a CONFIG moves to a group whose frontier is behind is not
+// judged in the past: nothing that was published is taken back.
+func TestAMovedAcquirerIsNotJudgedInThePast(t *testing.T) {
+	slow := "settlement/partner/0/x@1"
+	config := func(moved bool) *event.Config {
+		c := testConfig(nil)
+		own := testConfig(nil).Groups[0]
+		own.Name, own.Acquirers = "own", []string{"acq2"}
+		if moved {
+			own.Acquirers = append(own.Acquirers, "acq1")
+		}
+		own.Sources = append(own.Sources, &event.ExpectedSource{Name: slow, Clock: event.Clock_CLOCK_PLAYED})
+		c.Groups = append(c.Groups, own)
+		return c
+	}
+	got := play(t, config(false), []*event.LogRecord{markOf(slow, monday10+5*minute)}, script("A100 due").records(t, testKey),
+		config(true), []*event.LogRecord{markOf(slow, monday10+6*minute)}, script("S60").records(t, testKey),
+		farMarks(), []*event.LogRecord{markOf(slow, monday10+200*day)})
+	want := []string{"PU r1 OPEN 100", "PU r2 OPEN 40"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A binary that lacks what the stored CONFIG names does not load the state.
+func TestStoredConfigurationMustBeSupported(t *testing.T) {
+	s, _ := fold(t, testConfig(nil), script("A100").records(t, testKey))
+	s.config.JoinVersion = Version + 1
+	c, err := NewRecorder(s).Commit(1, Position{Offset: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var unsupported *UnsupportedConfigError
+	if _, _, err := Load(c.Meta, c.Buckets, [][]byte{c.Delta}); !errors.As(err, &unsupported) {
+		t.Errorf("got %v, want UnsupportedConfigError", err)
+	}
+}
+
+// Values of open enums that this version does not know mean nothing, never
+// something else.
+func TestUnknownKindsMeanNothing(t *testing.T) {
+	records := script("A100 due").records(t, testKey)
+	records[0].GetEvent().Kind += 256
+	if _, out := fold(t, testConfig(nil), records); len(out.Alerts) != 0 {
+		t.Errorf("got %q", briefs(out))
+	}
+}

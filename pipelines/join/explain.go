@@ -125,7 +125,7 @@ func Pick(key event.PaymentKey, bucketValue []byte, deltas [][]byte) ([]byte, er
 			if u.err != nil {
 				break
 			}
-			of, err := packedKey(packed)
+			of, _, err := packedHead(packed)
 			if err != nil {
 				return nil, err
 			}
@@ -178,7 +178,7 @@ func standing(metaBytes []byte, key event.PaymentKey) (*State, Place, error) {
 // holds. It judges nothing: what it shows is what is stored, and what the stored
 // facts add up to.
 func Explain(metaBytes, packed []byte) (Explanation, error) {
-	key, err := packedKey(packed)
+	key, _, err := packedHead(packed)
 	if err != nil {
 		return Explanation{}, err
 	}

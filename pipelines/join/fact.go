@@ -102,12 +102,22 @@ func idOf(b []byte) event.ID {
 	return id
 }
 
+// known keeps a value of an open enum that this version knows; any other is 0, as
+// the event's contract says, and never cut to one that means something.
+func known[E ~int32](value E, names map[int32]string) E {
+	if _, is := names[int32(value)]; is {
+		return value
+	}
+	return 0
+}
+
 // newFact takes from the event what the join works with.
 func newFact(e *event.Event) pendingFact {
 	f := pendingFact{fact: fact{
 		id: idOf(e.Id), replaces: idOf(e.Replaces),
-		kind: e.Kind, operation: e.Operation, outcome: e.Outcome, mode: e.Mode,
-		stage: e.Stage, target: e.AdjustmentTarget,
+		kind: known(e.Kind, event.Kind_name), operation: known(e.Operation, event.Operation_name),
+		outcome: known(e.Outcome, event.Outcome_name), mode: known(e.Mode, event.Mode_name),
+		stage: known(e.Stage, event.Stage_name), target: known(e.AdjustmentTarget, event.AdjustmentTarget_name),
 		approved: absent, total: absent, stays: absent, holdUntil: absent,
 	}}
 	if c := e.Capture; c != nil {

@@ -333,15 +333,18 @@ func packedNext(b []byte) int64 { return int64(binary.LittleEndian.Uint64(b)) }
 
 func setPackedNext(b []byte, next int64) { binary.LittleEndian.PutUint64(b, uint64(next)) }
 
-// packedKey reads only the key.
-func packedKey(b []byte) (event.PaymentKey, error) {
+// packedHead reads only the key and the last moment judged.
+func packedHead(b []byte) (key event.PaymentKey, judged int64, err error) {
 	if len(b) < nextBytes {
-		return "", errCorrupt
+		return "", 0, errCorrupt
 	}
 	u := unpacker{b: b[nextBytes:]}
 	u.uvarint()
-	key := u.text()
-	return event.PaymentKey(key), u.err
+	key = event.PaymentKey(u.text())
+	u.id()
+	u.uvarint()
+	judged = u.varint()
+	return key, judged, u.err
 }
 
 // unpack reads a packed payment into h, whose slices are used again.

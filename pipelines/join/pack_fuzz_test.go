@@ -53,7 +53,7 @@ func FuzzUnpack(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var h history
-		key, keyErr := packedKey(b)
+		key, _, keyErr := packedHead(b)
 		if err := h.unpack(b); err != nil {
 			return
 		}
@@ -76,7 +76,7 @@ func TestUnpackIsTheInverseOfPack(t *testing.T) {
 		h := drawPayment(t)
 		next := rapid.Int64().Draw(t, "next")
 		packed, _ := h.pack(nil, nil, next)
-		key, err := packedKey(packed)
+		key, _, err := packedHead(packed)
 		if err != nil || key != h.key || packedNext(packed) != next {
 			t.Fatalf("key %q, %v, next %d; want %q and %d", key, err, packedNext(packed), h.key, next)
 		}

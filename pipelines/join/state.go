@@ -52,6 +52,7 @@ type tracked struct {
 	key    event.PaymentKey
 	packed []byte
 	next   int64
+	judged int64  // the last moment judged; hop.Never before the first
 	sum    uint64 // of packed as last committed; 0 when it was not there
 	slot   int32  // in its group's timers
 	dirty  bool
@@ -124,10 +125,13 @@ func (s *State) take(r *event.LogRecord, e *event.Event) {
 	p := s.payments.get(key)
 	if p == nil {
 		h := history{key: key, judged: hop.Never}
-		p = &tracked{key: key, next: noMoment, slot: noSlot}
+		p = &tracked{key: key, next: noMoment, judged: hop.Never, slot: noSlot}
 		p.packed, s.judge.scratch = h.pack(nil, s.judge.scratch, noMoment)
 		s.payments.put(p)
 	}
+	// A CONFIG may have moved the acquirer to a group whose frontier is behind: what
+	// was judged stays judged.
+	f.effective = max(f.effective, p.judged+1)
 	p.packed = appendPending(p.packed, &f)
 	s.payments.touch(p)
 	if f.effective < p.next {
@@ -162,13 +166,7 @@ func (s *State) schedule(p *tracked, group int, next int64) {
 // configure puts a CONFIG in force. Every payment is judged once more, at its
 // group's frontier: rules apply to moments judged after their place in the log.
 func (s *State) configure(c *event.Config, number int64) error {
-	if c.JoinVersion != Version {
-		return &UnsupportedConfigError{number, fmt.Errorf("join version %d, this binary has %d", c.JoinVersion, Version)}
-	}
-	if c.AlertVersion != alert.Version {
-		return &UnsupportedConfigError{number, fmt.Errorf("alert version %d, this binary has %d", c.AlertVersion, alert.Version)}
-	}
-	terms, err := calendar.Compile(c)
+	terms, err := compile(c)
 	if err != nil {
 		return &UnsupportedConfigError{number, err}
 	}
@@ -184,6 +182,18 @@ func (s *State) configure(c *event.Config, number int64) error {
 	s.hop.Expect(groups)
 	s.placeGroups()
 	return s.reschedule()
+}
+
+// compile is what every CONFIG passes, from the log or from a stored state: a
+// binary that lacks what it names must not go on.
+func compile(c *event.Config) ([]*calendar.Terms, error) {
+	if c.JoinVersion != Version {
+		return nil, fmt.Errorf("join version %d, this binary has %d", c.JoinVersion, Version)
+	}
+	if c.AlertVersion != alert.Version {
+		return nil, fmt.Errorf("alert version %d, this binary has %d", c.AlertVersion, alert.Version)
+	}
+	return calendar.Compile(c)
 }
 
 // reschedule puts every payment into its group's timers. One that was judged
@@ -202,7 +212,7 @@ func (s *State) reschedule() error {
 		}
 		next := p.next
 		if f := s.hop.Frontier(g); !h.life.IsZero() && f != hop.Never {
-			next = min(next, f)
+			next = min(next, max(f, h.judged+1))
 		}
 		s.schedule(p, g, next)
 		s.payments.touch(p)
@@ -266,7 +276,7 @@ func (s *State) judgeAt(p *tracked, group int, out *Output) error {
 	j.integrate(moment, s.terms[group], func(source int) string { return s.hop.Positions()[source].Source })
 	j.ledger.read(h.facts, s.terms[group])
 	j.ledger.allot()
-	h.judged = moment
+	h.judged, p.judged = moment, moment
 	h.version++
 	var failed error
 	j.publish(moment, func(c *cursor, closing *pendingFact) {

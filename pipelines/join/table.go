@@ -130,7 +130,7 @@ func (t *table) apply(entries []byte) error {
 		if u.err != nil {
 			break
 		}
-		key, err := packedKey(packed)
+		key, judged, err := packedHead(packed)
 		if err != nil {
 			return err
 		}
@@ -139,7 +139,7 @@ func (t *table) apply(entries []byte) error {
 			p = &tracked{key: key, slot: noSlot}
 			t.put(p)
 		}
-		p.packed, p.next = packed, packedNext(packed)
+		p.packed, p.next, p.judged = packed, packedNext(packed), judged
 		t.buckets[bucketOf(key)].changed = true
 	}
 	return u.err

@@ -15,6 +15,8 @@ import (
 )
 
 const (
+	// binEnv names a folder with the services' executables.
+	binEnv = "SETTLEWATCH_BIN"
 	// sourceMark is a file that only the root of the source tree has.
 	sourceMark = "go.work"
 	// servicesPackage holds one main package per service.
@@ -23,8 +25,8 @@ const (
 	buildLines = 20
 )
 
-// Binaries returns the path of each service's executable. They are those beside this
-// program's own; where one is missing, all are built from the source tree around the
+// Binaries returns the path of each service's executable. They are those in the folder
+// that SETTLEWATCH_BIN names, or beside this program's own; where one is missing, all are built from the source tree around the
 // working folder, or around this program, into the user's cache. Progress is called
 // with how many of how many are built; nil is silent.
 func Binaries(ctx context.Context, services []string, progress func(what string, done, total int64)) (map[string]string, error) {
@@ -32,8 +34,10 @@ func Binaries(ctx context.Context, services []string, progress func(what string,
 	if err != nil {
 		return nil, fmt.Errorf("find services: %w", err)
 	}
-	if paths := beside(filepath.Dir(self), services); paths != nil {
-		return paths, nil
+	for _, dir := range []string{os.Getenv(binEnv), filepath.Dir(self)} {
+		if paths := beside(dir, services); paths != nil {
+			return paths, nil
+		}
 	}
 	working, err := os.Getwd()
 	if err != nil {
@@ -104,7 +108,9 @@ func build(ctx context.Context, root string, services []string, progress func(wh
 		paths[name] = filepath.Join(dir, name)
 		tail := process.NewTail(nil)
 		if err := process.Run(ctx, process.Command{
-			Path: tool, Args: []string{"build", "-o", paths[name], "./" + servicesPackage + "/" + name}, Dir: root, Output: tail,
+			Path: tool,
+			// In the module's own folder, so that it builds without the workspace too.
+			Args: []string{"build", "-o", paths[name], "./" + name}, Dir: filepath.Join(root, servicesPackage), Output: tail,
 		}); err != nil {
 			return nil, fmt.Errorf("build service %s: %w; it said last:\n%s", name, err, tail.Last(buildLines))
 		}
