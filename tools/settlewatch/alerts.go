@@ -87,11 +87,7 @@ func watchAlerts(cmd *cobra.Command, f alertsFlags) error {
 	if err != nil {
 		return err
 	}
-	s, err := settings(cmd, boot.NeedKafka)
-	if err != nil {
-		return err
-	}
-	kafka, err := connectKafka(cmd, s)
+	kafka, err := openKafka(cmd)
 	if err != nil {
 		return err
 	}

@@ -76,11 +76,7 @@ func runApply(cmd *cobra.Command, path string, f applyFlags) error {
 	if err != nil {
 		return err
 	}
-	s, err := settings(cmd, boot.NeedKafka)
-	if err != nil {
-		return err
-	}
-	kafka, err := connectKafka(cmd, s)
+	kafka, err := openKafka(cmd)
 	if err != nil {
 		return err
 	}

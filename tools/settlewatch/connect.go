@@ -117,6 +117,15 @@ func connect[T any](cmd *cobra.Command, dial func(context.Context, *slog.Logger)
 	return c, err
 }
 
+// openKafka is for commands that need nothing else.
+func openKafka(cmd *cobra.Command) (*bus.Bus, error) {
+	s, err := settings(cmd, boot.NeedKafka)
+	if err != nil {
+		return nil, err
+	}
+	return connectKafka(cmd, s)
+}
+
 func connectKafka(cmd *cobra.Command, s boot.Settings) (*bus.Bus, error) {
 	return connect(cmd, func(ctx context.Context, log *slog.Logger) (*bus.Bus, error) {
 		return boot.ConnectKafka(ctx, s, log, "tool")

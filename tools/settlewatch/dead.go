@@ -142,11 +142,7 @@ could not run.`,
 
 // withLetters connects and reads the dead letters.
 func withLetters(cmd *cobra.Command, use func(*bus.Bus, console.Letters) error) error {
-	s, err := settings(cmd, boot.NeedKafka)
-	if err != nil {
-		return err
-	}
-	kafka, err := connectKafka(cmd, s)
+	kafka, err := openKafka(cmd)
 	if err != nil {
 		return err
 	}

@@ -58,11 +58,7 @@ func runFeed(cmd *cobra.Command, o livefeed.Options, asJSON bool) error {
 	case o.For < 0:
 		return fmt.Errorf("--for %s: want more than 0", o.For)
 	}
-	s, err := settings(cmd, boot.NeedKafka)
-	if err != nil {
-		return err
-	}
-	kafka, err := connectKafka(cmd, s)
+	kafka, err := openKafka(cmd)
 	if err != nil {
 		return err
 	}
