@@ -124,7 +124,7 @@ func (service Service) live(ctx context.Context, settings Settings, signals <-ch
 	drain, nothingMore := context.WithCancel(ctx)
 	defer nothingMore()
 	r.drain = drain
-	asked := make(chan struct{})
+	asked, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		s, open := <-signals
 		if !open {
@@ -132,7 +132,7 @@ func (service Service) live(ctx context.Context, settings Settings, signals <-ch
 		}
 		close(asked)
 		log.Info("asked to end", "signal", s.String(), "timeout", settings.ShutdownTimeout)
-		r.end(nothingMore, cancel, signals)
+		r.end(nothingMore, cancel, signals, ended)
 	}()
 	err = service.Run(running, r)
 	closing, done := context.WithTimeout(ctx, tracesGrace)
@@ -140,6 +140,8 @@ func (service Service) live(ctx context.Context, settings Settings, signals <-ch
 	if err := traces.Close(closing); err != nil {
 		log.Warn("traces were not sent", "error", err)
 	}
+	// From here on nothing can take too long any more.
+	close(ended)
 	select {
 	case <-asked:
 		// Whatever fails now has only been repeated too late; the next start does it.
@@ -164,7 +166,7 @@ const (
 
 // end lets every partition finish what it has read, then ends the rest. It never
 // takes longer than the settings say, and a second signal ends at once.
-func (r *Run) end(nothingMore, cancel context.CancelFunc, signals <-chan os.Signal) {
+func (r *Run) end(nothingMore, cancel context.CancelFunc, signals <-chan os.Signal, ended <-chan struct{}) {
 	timeout := r.Settings.ShutdownTimeout
 	overall := time.NewTimer(timeout)
 	patience := time.NewTimer(timeout - min(leaveGrace, timeout/3))
@@ -181,6 +183,8 @@ func (r *Run) end(nothingMore, cancel context.CancelFunc, signals <-chan os.Sign
 	}
 	cancel()
 	select {
+	case <-ended:
+		return
 	case <-overall.C:
 		r.Log.Error("did not end in time", "timeout", timeout)
 	case <-signals:
