@@ -1,6 +1,7 @@
 package join
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -158,13 +159,12 @@ func (s *State) sourceOf(number int) (event.Source, error) {
 func (s *State) paymentOf(m int64) *payment.Payment {
 	h, l := &s.judge.history, &s.judge.ledger
 	p := &payment.Payment{
-		PaymentKey: string(h.key), Life: h.life[:], Version: h.version, JudgedMs: m,
+		PaymentKey: string(h.key), Life: bytes.Clone(h.life[:]), Version: h.version, JudgedMs: m,
 		Acquirer: h.key.Acquirer(), Merchant: h.merchant, Terminal: h.terminal, Channel: h.channel,
 		Currency: l.currency, AuthorizedMinor: l.authorized, RefundedMinor: l.refunded,
 		Events: h.events, Repeats: h.repeats, Conflicts: h.conflicts,
 		Mismatches: l.mismatches + h.overflow, Unmatched: l.unmatched,
 	}
-	p.Life = append([]byte(nil), h.life[:]...)
 	for i := range l.lines {
 		p.ReceivedMinor += l.lines[i].amount
 	}
