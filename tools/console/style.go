@@ -15,7 +15,8 @@ type Style struct {
 	Colour bool
 }
 
-func (s Style) paint(t string, colours ...text.Color) string {
+// Paint colours t where the style has colours.
+func (s Style) Paint(t string, colours ...text.Color) string {
 	if !s.Colour {
 		return t
 	}
@@ -28,19 +29,19 @@ func (s Style) status(status alert.Status, width int) string {
 	padded := pad(string(status), width)
 	switch status {
 	case alert.Open:
-		return s.paint(padded, text.FgRed, text.Bold)
+		return s.Paint(padded, text.FgRed, text.Bold)
 	case alert.Resolved:
-		return s.paint(padded, text.FgGreen)
+		return s.Paint(padded, text.FgGreen)
 	case alert.Retracted:
-		return s.paint(padded, text.FgHiBlack)
+		return s.Paint(padded, text.FgHiBlack)
 	default:
 		return padded
 	}
 }
 
-func (s Style) heading(t string) string { return s.paint(t, text.Bold) }
-func (s Style) faint(t string) string   { return s.paint(t, text.FgHiBlack) }
-func (s Style) warning(t string) string { return s.paint(t, text.FgYellow) }
+func (s Style) heading(t string) string { return s.Paint(t, text.Bold) }
+func (s Style) faint(t string) string   { return s.Paint(t, text.FgHiBlack) }
+func (s Style) warning(t string) string { return s.Paint(t, text.FgYellow) }
 
 func pad(t string, width int) string {
 	if missing := width - len(t); missing > 0 {

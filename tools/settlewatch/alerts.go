@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"settlewatch/services/boot"
 	"settlewatch/tools/console"
@@ -115,5 +114,5 @@ func watchAlerts(cmd *cobra.Command, f alertsFlags) error {
 // styleOf a writer: colours on a terminal only, and not where NO_COLOR is set.
 func styleOf(out io.Writer) console.Style {
 	file, is := out.(*os.File)
-	return console.Style{Colour: is && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == ""}
+	return console.Style{Colour: is && isTerminal(file) && os.Getenv("NO_COLOR") == ""}
 }

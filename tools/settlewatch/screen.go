@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"settlewatch/schemas/money"
+	"settlewatch/tools/console"
 	"settlewatch/tools/demo"
 	"settlewatch/tools/stack"
 )
@@ -162,28 +163,18 @@ func (s *screen) cut(line string) string {
 	return text.Snip(line, width-1, "…")
 }
 
-// palette colours text for a terminal; elsewhere it leaves it alone. NO_COLOR is
-// respected.
-type palette struct{ on bool }
+// palette names the colours of the operating commands.
+type palette struct{ console.Style }
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
-func paletteOf(out *os.File) palette {
-	return palette{on: isTerminal(out) && os.Getenv("NO_COLOR") == ""}
-}
+func paletteOf(out *os.File) palette { return palette{styleOf(out)} }
 
-func (p palette) paint(s string, c ...text.Color) string {
-	if !p.on {
-		return s
-	}
-	return text.Colors(c).Sprint(s)
-}
-
-func (p palette) bold(s string) string  { return p.paint(s, text.Bold) }
-func (p palette) faint(s string) string { return p.paint(s, text.Faint) }
-func (p palette) good(s string) string  { return p.paint(s, text.FgGreen) }
-func (p palette) bad(s string) string   { return p.paint(s, text.FgRed) }
-func (p palette) warn(s string) string  { return p.paint(s, text.FgYellow) }
+func (p palette) bold(s string) string  { return p.Paint(s, text.Bold) }
+func (p palette) faint(s string) string { return p.Paint(s, text.Faint) }
+func (p palette) good(s string) string  { return p.Paint(s, text.FgGreen) }
+func (p palette) bad(s string) string   { return p.Paint(s, text.FgRed) }
+func (p palette) warn(s string) string  { return p.Paint(s, text.FgYellow) }
 
 // fetched shows a server being fetched.
 func (s *screen) fetched(what string, done, total int64) {
