@@ -23,11 +23,13 @@ const MarkHeader = "settlewatch-mark"
 // offset, or ends before it: cut, created anew, or past its retention.
 var ErrSourceChanged = errors.New("the source is not the one that was read before")
 
-// Intake makes a raw record what the log shall hold. How bytes become an event
+// Intake makes a raw record what the log shall hold. How bytes become events
 // must be the same for every instance that appends under one source's name.
 type Intake interface {
-	// Event of the raw bytes, or the reason why there is none.
-	Event(raw []byte) (*event.Event, error)
+	// Events appends those of the raw bytes to into: usually one, several in an
+	// order that never changes, or none of a record that is left out on purpose.
+	// An error is the reason why it is refused as a whole.
+	Events(raw []byte, into []*event.Event) ([]*event.Event, error)
 	// DeadLetter is the record for the dead-letter topic; nothing in it is a card number.
 	DeadLetter(source event.Source, raw Record, reason error) (Record, error)
 }
@@ -54,6 +56,7 @@ type Ingest struct {
 type IngestProgress struct {
 	Source                             string
 	Events, DeadLetters, UnknownFields int
+	LeftOut                            int // records without an event, on purpose
 	Next, HighWatermark                int64
 }
 
@@ -125,7 +128,8 @@ type ingestion struct {
 	writer     hop.Writer
 
 	next, committed int64
-	outbox          [][]Record // by log partition, in order
+	outbox          [][]Record     // by log partition, in order
+	events          []*event.Event // of the record that is being taken
 	letters         []Record
 	marked          time.Time // when the last mark was appended, and its T
 	markedT         int64
@@ -177,17 +181,31 @@ func (s *ingestion) take(ctx context.Context, raw *Record) error {
 	if t, is := markOf(raw); is {
 		return s.takeMark(ctx, raw, t)
 	}
-	e, err := s.Intake.Event(raw.Value)
+	events, err := s.Intake.Events(raw.Value, s.events[:0])
 	if err != nil {
 		return s.refuse(raw, err)
 	}
+	s.events = events
+	if len(events) == 0 {
+		s.progress.LeftOut++
+	}
+	for index, e := range events {
+		if err := s.queueEvent(raw, uint32(index), e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// queueEvent queues one of the events that a raw record became.
+func (s *ingestion) queueEvent(raw *Record, index uint32, e *event.Event) error {
 	s.progress.Events++
 	if e.Leftover != nil {
 		s.progress.UnknownFields += int(e.Leftover.UnknownCount)
 	}
 	p := topic.Partition([]byte(e.PaymentKey), len(s.outbox))
 	return s.queue(p, e.PaymentKey, raw.TimeMs, &event.LogRecord{
-		Origin:    &event.Origin{Source: s.source, Offset: raw.Offset},
+		Origin:    &event.Origin{Source: s.source, Offset: raw.Offset, Index: index},
 		ArrivalMs: raw.TimeMs,
 		Body:      &event.LogRecord_Event{Event: e},
 	})
@@ -335,6 +353,6 @@ func (s *ingestion) commit(ctx context.Context) error {
 		s.Seen(s.progress)
 	}
 	// A batch that waits for a CONFIG is told of before and after; each part counts once.
-	s.progress.Events, s.progress.DeadLetters, s.progress.UnknownFields = 0, 0, 0
+	s.progress.Events, s.progress.DeadLetters, s.progress.UnknownFields, s.progress.LeftOut = 0, 0, 0, 0
 	return nil
 }

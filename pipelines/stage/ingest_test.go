@@ -24,12 +24,12 @@ type rawIntake struct{ noLetter error }
 
 const bad = "bad: "
 
-func (rawIntake) Event(raw []byte) (*event.Event, error) {
+func (rawIntake) Events(raw []byte, into []*event.Event) ([]*event.Event, error) {
 	if reason, is := isBad(raw); is {
 		return nil, errors.New(reason)
 	}
 	e := new(event.Event)
-	return e, e.UnmarshalVT(raw)
+	return append(into, e), e.UnmarshalVT(raw)
 }
 
 func isBad(raw []byte) (string, bool) {

@@ -91,7 +91,13 @@ type jsonIntake struct {
 
 var _ stage.Intake = (*jsonIntake)(nil)
 
-func (j *jsonIntake) Event(raw []byte) (*event.Event, error) { return j.decoder.Decode(raw) }
+func (j *jsonIntake) Events(raw []byte, into []*event.Event) ([]*event.Event, error) {
+	e, err := j.decoder.Decode(raw)
+	if err != nil {
+		return nil, err
+	}
+	return append(into, e), nil
+}
 
 // DeadLetter masks the record and says where it lies and what was wrong.
 func (j *jsonIntake) DeadLetter(source event.Source, raw stage.Record, reason error) (stage.Record, error) {
