@@ -180,8 +180,11 @@ type Config struct {
 	AlertVersion  uint32 `protobuf:"varint,3,opt,name=alert_version,json=alertVersion,proto3" json:"alert_version,omitempty"`
 	TzdataVersion string `protobuf:"bytes,4,opt,name=tzdata_version,json=tzdataVersion,proto3" json:"tzdata_version,omitempty"`
 	// Calendars by name and version; the data is in the binary.
-	Calendars     []*CalendarVersion `protobuf:"bytes,5,rep,name=calendars,proto3" json:"calendars,omitempty"`
-	Groups        []*Group           `protobuf:"bytes,6,rep,name=groups,proto3" json:"groups,omitempty"`
+	Calendars []*CalendarVersion `protobuf:"bytes,5,rep,name=calendars,proto3" json:"calendars,omitempty"`
+	Groups    []*Group           `protobuf:"bytes,6,rep,name=groups,proto3" json:"groups,omitempty"`
+	// How many partitions the payment log has, for life: a payment's partition
+	// follows from it. 0 where the configuration is older than this field.
+	LogPartitions uint32 `protobuf:"varint,7,opt,name=log_partitions,json=logPartitions,proto3" json:"log_partitions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -256,6 +259,13 @@ func (x *Config) GetGroups() []*Group {
 		return x.Groups
 	}
 	return nil
+}
+
+func (x *Config) GetLogPartitions() uint32 {
+	if x != nil {
+		return x.LogPartitions
+	}
+	return 0
 }
 
 type CalendarVersion struct {
@@ -680,14 +690,15 @@ var File_settlewatch_event_v1_config_proto protoreflect.FileDescriptor
 
 const file_settlewatch_event_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"!settlewatch/event/v1/config.proto\x12\x14settlewatch.event.v1\"\x87\x02\n" +
+	"!settlewatch/event/v1/config.proto\x12\x14settlewatch.event.v1\"\xae\x02\n" +
 	"\x06Config\x12\x14\n" +
 	"\x05rules\x18\x01 \x01(\tR\x05rules\x12!\n" +
 	"\fjoin_version\x18\x02 \x01(\rR\vjoinVersion\x12#\n" +
 	"\ralert_version\x18\x03 \x01(\rR\falertVersion\x12%\n" +
 	"\x0etzdata_version\x18\x04 \x01(\tR\rtzdataVersion\x12C\n" +
 	"\tcalendars\x18\x05 \x03(\v2%.settlewatch.event.v1.CalendarVersionR\tcalendars\x123\n" +
-	"\x06groups\x18\x06 \x03(\v2\x1b.settlewatch.event.v1.GroupR\x06groups\"?\n" +
+	"\x06groups\x18\x06 \x03(\v2\x1b.settlewatch.event.v1.GroupR\x06groups\x12%\n" +
+	"\x0elog_partitions\x18\a \x01(\rR\rlogPartitions\"?\n" +
 	"\x0fCalendarVersion\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\"\xac\x01\n" +

@@ -48,6 +48,11 @@ func (m *Config) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.LogPartitions != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.LogPartitions))
+		i--
+		dAtA[i] = 0x38
+	}
 	if len(m.Groups) > 0 {
 		for iNdEx := len(m.Groups) - 1; iNdEx >= 0; iNdEx-- {
 			size, err := m.Groups[iNdEx].MarshalToSizedBufferVT(dAtA[:i])
@@ -481,6 +486,9 @@ func (m *Config) SizeVT() (n int) {
 			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 		}
 	}
+	if m.LogPartitions != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.LogPartitions))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -836,6 +844,25 @@ func (m *Config) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field LogPartitions", wireType)
+			}
+			m.LogPartitions = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.LogPartitions |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

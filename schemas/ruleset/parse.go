@@ -239,6 +239,7 @@ func (r *reader) config(node *yaml.Node) *event.Config {
 				config.Groups = append(config.Groups, r.group(node, path))
 			})
 		}),
+		"log_partitions": may(number(r, &config.LogPartitions)),
 	})
 	return config
 }

@@ -80,6 +80,9 @@ func (w *writer) config(config *event.Config) *yaml.Node {
 		groups.Content = append(groups.Content, w.group(fmt.Sprintf("groups[%d]", i), group))
 	}
 	put(root, "groups", groups)
+	if config.GetLogPartitions() != 0 {
+		put(root, "log_partitions", numberNode(config.GetLogPartitions()))
+	}
 	return root
 }
 

@@ -434,3 +434,19 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The number of partitions is the installation's: rule files need not name it.
+func TestLogPartitionsAreOptional(t *testing.T) {
+	config := Default(Abilities{JoinVersion: 1, TZData: "2025c", Calendar: "2026.1"}, documented()...)
+	if text, err := Render(config); err != nil || strings.Contains(string(text), "log_partitions") {
+		t.Fatalf("a configuration without them renders as (%v)\n%s", err, text)
+	}
+	config.LogPartitions = 4
+	text, err := Render(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back, err := Parse(text); err != nil || !proto.Equal(back, config) {
+		t.Errorf("4 partitions come back as %v (%v)", back, err)
+	}
+}
