@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -50,7 +51,19 @@ func router(r *Run) http.Handler {
 	mux.Get("/healthz", verdict(r.Health.Alive))
 	mux.Get("/readyz", verdict(r.Health.Ready))
 	mux.Method(http.MethodGet, "/metrics", r.Metrics.Handler())
+	if r.Settings.Pprof {
+		profiles(mux)
+	}
 	return mux
+}
+
+// profiles are for whoever looks for where the time goes: off by default, because
+// a profile costs time itself.
+func profiles(mux chi.Router) {
+	mux.Get("/debug/pprof/", pprof.Index)
+	mux.Get("/debug/pprof/profile", pprof.Profile)
+	mux.Get("/debug/pprof/trace", pprof.Trace)
+	mux.Get("/debug/pprof/{name}", pprof.Index)
 }
 
 // verdict answers 200 or 503, with the reasons as JSON.

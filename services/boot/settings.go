@@ -56,6 +56,8 @@ type Settings struct {
 	ShutdownTimeout time.Duration
 	// Traces is empty, "stdout" or the address of a collector.
 	Traces string
+	// Pprof serves Go's profiles on HTTPAddr.
+	Pprof bool
 }
 
 // Read collects the settings; its error names every mistake, not just the first.
@@ -178,6 +180,9 @@ func (s *Settings) readService(r *reader) {
 	}
 	if s.ShutdownTimeout = r.duration("shutdown-timeout"); s.ShutdownTimeout < shutdownLeast {
 		r.wrong("shutdown-timeout", "%s: use at least %s", s.ShutdownTimeout, shutdownLeast)
+	}
+	if s.Pprof = r.yes("pprof"); s.Pprof && s.HTTPAddr == "" {
+		r.wrong("pprof", "it does nothing with http-addr %s", off)
 	}
 	switch s.Traces = r.text("traces"); s.Traces {
 	case off, "":

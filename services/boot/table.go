@@ -72,6 +72,10 @@ var settings = concat(
 			"traces", formText, NeedService, "off",
 			"off, stdout, or the address of an OpenTelemetry collector, such as http://127.0.0.1:4318 (OTLP over HTTP)",
 		},
+		{
+			"pprof", formSwitch, NeedService, "false",
+			"serve Go's own profiles (CPU, heap, goroutines) at /debug/pprof/ of http-addr; they show function names, never records",
+		},
 		{"kafka-brokers", formList, NeedKafka, "127.0.0.1:9092", "Kafka brokers, host:port,…"},
 		{"kafka-sasl", formText, NeedKafka, "off", "off, plain, scram-sha-256 or scram-sha-512"},
 		{"kafka-user", formText, NeedKafka, "", "user for kafka-sasl"},
