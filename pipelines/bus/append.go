@@ -11,6 +11,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/produce"
 	"github.com/segmentio/kafka-go/protocol/rawproduce"
+	"golang.org/x/sync/errgroup"
 
 	"settlewatch/pipelines/stage"
 )
@@ -62,12 +63,32 @@ func (b *Bus) lane(topic string, partition int32) *lane {
 	return l
 }
 
-// Append writes records in order, lz4-compressed, and returns when all in-sync
-// replicas have them. It sends one request at a time and repeats it, unchanged,
-// until it is acknowledged or Options.AppendTimeout has passed: a lost reply
-// repeats records, and nothing overtakes. After an error, the records before the
-// failed request are in the log and those of the failed one may be.
-func (b *Bus) Append(ctx context.Context, topic string, partition int32, records []stage.Record) error {
+// Append writes the records of each partition in order, lz4-compressed, and
+// returns when all in-sync replicas have them. To one partition it sends one
+// request at a time and repeats it, unchanged, until it is acknowledged or
+// Options.AppendTimeout has passed: a lost reply repeats records, and nothing
+// overtakes. Partitions go side by side; the first that fails ends the others.
+// After an error, the records before a failed request are in the log and those of
+// the failed one may be.
+func (b *Bus) Append(ctx context.Context, batches ...stage.Outgoing) error {
+	if len(batches) == 1 {
+		return b.appendTo(ctx, batches[0].Topic, batches[0].Partition, batches[0].Records)
+	}
+	for i := range batches {
+		for j := range i {
+			if batches[i].Partition == batches[j].Partition && batches[i].Topic == batches[j].Topic {
+				return fmt.Errorf("append to %s/%d: named twice", batches[i].Topic, batches[i].Partition)
+			}
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, o := range batches {
+		g.Go(func() error { return b.appendTo(ctx, o.Topic, o.Partition, o.Records) })
+	}
+	return g.Wait()
+}
+
+func (b *Bus) appendTo(ctx context.Context, topic string, partition int32, records []stage.Record) error {
 	if len(records) == 0 {
 		return nil
 	}

@@ -172,7 +172,7 @@ func TestMissingTopicIsNamed(t *testing.T) {
 func TestOutOfRangeTellsTheBounds(t *testing.T) {
 	b := dial(t, bus.Options{Brokers: startKfake(t, 1).ListenAddrs()})
 	name := createTopic(t, b, 1)
-	if err := b.Append(t.Context(), name, 0, []stage.Record{{Value: []byte("v")}}); err != nil {
+	if err := b.Append(t.Context(), stage.Outgoing{Topic: name, Partition: 0, Records: []stage.Record{{Value: []byte("v")}}}); err != nil {
 		t.Fatal(err)
 	}
 	reader, err := b.Open(name, 0)

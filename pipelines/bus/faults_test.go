@@ -78,7 +78,7 @@ func TestAppendKeepsOrderOverFaults(t *testing.T) {
 		for j := range each {
 			records = append(records, stage.Record{Value: strconv.AppendInt(nil, int64(i*each+j), 10)})
 		}
-		if err := b.Append(t.Context(), name, 0, records); err != nil {
+		if err := b.Append(t.Context(), stage.Outgoing{Topic: name, Partition: 0, Records: records}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -113,7 +113,7 @@ func TestAppendGivesUp(t *testing.T) {
 	defer b.Close()
 	name := makeTopic(t, b)
 	cluster.Close()
-	err = b.Append(t.Context(), name, 0, sample(1))
+	err = b.Append(t.Context(), stage.Outgoing{Topic: name, Partition: 0, Records: sample(1)})
 	if err == nil || !strings.Contains(err.Error(), "gave up after") || !strings.Contains(err.Error(), "0 acknowledged") {
 		t.Errorf("append without a broker returned %v", err)
 	}
@@ -124,7 +124,7 @@ func TestAppendSplitsAndRefuses(t *testing.T) {
 		name := makeTopic(t, b, kafka.ConfigEntry{ConfigName: "max.message.bytes", ConfigValue: "10000"})
 		records := noise(50, 1000)
 		records[37] = noise(1, 20_000)[0]
-		err := b.Append(t.Context(), name, 0, records)
+		err := b.Append(t.Context(), stage.Outgoing{Topic: name, Partition: 0, Records: records})
 		var large *RecordTooLargeError
 		if !errors.As(err, &large) || large.Index != 37 || large.Bytes < 20_000 {
 			t.Fatalf("append with a record of 20 kB returned %v (%+v)", err, large)
@@ -181,7 +181,7 @@ func TestLeaderMoves(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := b.Append(t.Context(), name, 0, []stage.Record{record}); err != nil {
+		if err := b.Append(t.Context(), stage.Outgoing{Topic: name, Partition: 0, Records: []stage.Record{record}}); err != nil {
 			t.Fatal(err)
 		}
 		batch, err := reader.Fetch(t.Context(), i, 5*time.Second)
@@ -197,7 +197,7 @@ func TestReaderAllocatesLittle(t *testing.T) {
 	b := dialTest(t, fakeCluster(t).ListenAddrs()...)
 	name := makeTopic(t, b)
 	const n = 3000
-	if err := b.Append(t.Context(), name, 0, sample(n)); err != nil {
+	if err := b.Append(t.Context(), stage.Outgoing{Topic: name, Partition: 0, Records: sample(n)}); err != nil {
 		t.Fatal(err)
 	}
 	x := &fetchExchange{topic: name, clientID: "test", maxBytes: 4 << 20}
@@ -225,7 +225,7 @@ func BenchmarkFetch(b *testing.B) {
 	bus := dialTest(b, fakeCluster(b).ListenAddrs()...)
 	name := makeTopic(b, bus)
 	const n = 9000
-	if err := bus.Append(b.Context(), name, 0, sample(n)); err != nil {
+	if err := bus.Append(b.Context(), stage.Outgoing{Topic: name, Partition: 0, Records: sample(n)}); err != nil {
 		b.Fatal(err)
 	}
 	reader, err := bus.Open(name, 0)
@@ -253,7 +253,7 @@ func BenchmarkAppend(b *testing.B) {
 	records := sample(3000)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := bus.Append(b.Context(), name, 0, records); err != nil {
+		if err := bus.Append(b.Context(), stage.Outgoing{Topic: name, Partition: 0, Records: records}); err != nil {
 			b.Fatal(err)
 		}
 	}

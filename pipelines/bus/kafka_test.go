@@ -146,7 +146,7 @@ func TestAppendTimeOfTheBroker(t *testing.T) {
 	b := dialTest(t, serverstest.Kafka(t))
 	name := makeTopic(t, b, kafka.ConfigEntry{ConfigName: "message.timestamp.type", ConfigValue: "LogAppendTime"})
 	before := time.Now().UnixMilli()
-	if err := b.Append(t.Context(), name, 0, sample(3)); err != nil { // their times are of 2023
+	if err := b.Append(t.Context(), stage.Outgoing{Topic: name, Partition: 0, Records: sample(3)}); err != nil { // their times are of 2023
 		t.Fatal(err)
 	}
 	after := time.Now().UnixMilli()
@@ -161,7 +161,7 @@ func TestAppendTimeOfTheBroker(t *testing.T) {
 func TestFutureTimeIsRefused(t *testing.T) {
 	b := dialTest(t, serverstest.Kafka(t))
 	name := makeTopic(t, b, kafka.ConfigEntry{ConfigName: "message.timestamp.after.max.ms", ConfigValue: "60000"})
-	err := b.Append(t.Context(), name, 0, []stage.Record{{Value: []byte("v"), TimeMs: time.Now().Add(time.Hour).UnixMilli()}})
+	err := b.Append(t.Context(), stage.Outgoing{Topic: name, Partition: 0, Records: []stage.Record{{Value: []byte("v"), TimeMs: time.Now().Add(time.Hour).UnixMilli()}}})
 	if !errors.Is(err, kafka.InvalidTimestamp) {
 		t.Errorf("a record an hour ahead: %v", err)
 	}
@@ -228,7 +228,7 @@ func mustAppendValues(t *testing.T, b *Bus, topic string, values ...string) {
 	for _, v := range values {
 		records = append(records, stage.Record{Value: []byte(v), TimeMs: 1_700_000_000_000})
 	}
-	if err := b.Append(t.Context(), topic, 0, records); err != nil {
+	if err := b.Append(t.Context(), stage.Outgoing{Topic: topic, Partition: 0, Records: records}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -22,7 +22,7 @@ func placesAndMembers(t *testing.T, brokers []string) {
 	if members, err := b.Members(t.Context(), id); err != nil || len(members) != 0 {
 		t.Fatalf("an unknown group has members %v, %v", members, err)
 	}
-	if err := b.Append(t.Context(), name, 0, []stage.Record{{Value: []byte("a")}, {Value: []byte("b")}, {Value: []byte("c")}}); err != nil {
+	if err := b.Append(t.Context(), stage.Outgoing{Topic: name, Partition: 0, Records: []stage.Record{{Value: []byte("a")}, {Value: []byte("b")}, {Value: []byte("c")}}}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())

@@ -138,23 +138,36 @@ func (l *Log) Open(topic string, number int32) (stage.Reader, error) {
 	return &Reader{log: l, topic: topic, number: number}, nil
 }
 
-// Append adds records, all or none.
-func (l *Log) Append(ctx context.Context, topic string, number int32, records []stage.Record) error {
+// Append adds records, those of each partition all or none.
+func (l *Log) Append(ctx context.Context, batches ...stage.Outgoing) error {
+	for i := range batches {
+		for j := range i {
+			if batches[i].Partition == batches[j].Partition && batches[i].Topic == batches[j].Topic {
+				return fmt.Errorf("append to %s/%d: named twice", batches[i].Topic, batches[i].Partition)
+			}
+		}
+	}
+	for _, b := range batches {
+		if err := l.append(ctx, b); err != nil {
+			return fmt.Errorf("append %d records to %s/%d: %w", len(b.Records), b.Topic, b.Partition, err)
+		}
+	}
+	return nil
+}
+
+func (l *Log) append(ctx context.Context, b stage.Outgoing) error {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	p, err := l.partition(topic, number)
+	p, err := l.partition(b.Topic, b.Partition)
 	if err == nil {
 		err = ctx.Err()
 	}
-	if err != nil {
-		return fmt.Errorf("append %d records to %s/%d: %w", len(records), topic, number, err)
-	}
-	if len(records) == 0 {
-		return nil
+	if err != nil || len(b.Records) == 0 {
+		return err
 	}
 	end := p.end()
-	p.records = cloneRecords(p.records, records)
-	for i := range records {
+	p.records = cloneRecords(p.records, b.Records)
+	for i := range b.Records {
 		p.records[end-p.first+int64(i)].Offset = end + int64(i)
 	}
 	close(p.grown)

@@ -43,7 +43,7 @@ func TestTrimAndRecreate(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 5 {
-		if err := log.Append(ctx, "t", 0, []stage.Record{{Value: []byte("v")}}); err != nil {
+		if err := log.Append(ctx, stage.Outgoing{Topic: "t", Partition: 0, Records: []stage.Record{{Value: []byte("v")}}}); err != nil {
 			t.Fatal(err)
 		}
 	}

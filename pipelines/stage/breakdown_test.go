@@ -84,8 +84,14 @@ func (l frailLog) Open(topic string, partition int32) (r stage.Reader, err error
 	return frailReader{r, l.b}, err
 }
 
-func (l frailLog) Append(ctx context.Context, topic string, partition int32, records []stage.Record) error {
-	return l.b.call("append to "+topic, func() error { return l.Log.Append(ctx, topic, partition, records) })
+// Append may break down at each partition.
+func (l frailLog) Append(ctx context.Context, batches ...stage.Outgoing) error {
+	for _, b := range batches {
+		if err := l.b.call("append to "+b.Topic, func() error { return l.Log.Append(ctx, b) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l frailLog) Partitions(ctx context.Context, topic string) (n int, err error) {

@@ -14,14 +14,13 @@ import (
 // sources are expected and where their marks come from. The fold does not use it:
 // for the joiner, CONFIG is in force at its place in the payment log.
 type Configs struct {
-	mu      sync.Mutex
-	latest  *event.Config
-	clocks  map[string]event.Clock
-	changed chan struct{} // closed and replaced at every new CONFIG
+	mu     sync.Mutex
+	latest *event.Config
+	clocks map[string]event.Clock
 }
 
 // NewConfigs knows nothing yet; Follow fills it.
-func NewConfigs() *Configs { return &Configs{changed: make(chan struct{})} }
+func NewConfigs() *Configs { return new(Configs) }
 
 // Follow reads the configuration topic from its beginning until ctx is done.
 func (c *Configs) Follow(ctx context.Context, log Log) error {
@@ -61,21 +60,18 @@ func (c *Configs) set(config *event.Config) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.latest, c.clocks = config, clocks
-	close(c.changed)
-	c.changed = make(chan struct{})
 }
 
 // Clock of a source: CLOCK_UNKNOWN where the latest CONFIG does not expect it.
-// changed is closed when a later CONFIG may say otherwise.
-func (c *Configs) Clock(source string) (clock event.Clock, changed <-chan struct{}) {
+func (c *Configs) Clock(source string) event.Clock {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.clocks[source], c.changed
+	return c.clocks[source]
 }
 
 // Latest CONFIG, nil before the first.
-func (c *Configs) Latest() (config *event.Config, changed <-chan struct{}) {
+func (c *Configs) Latest() *event.Config {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.latest, c.changed
+	return c.latest
 }

@@ -75,11 +75,15 @@ func (c *Configure) append(ctx context.Context, source string, raw *Record, part
 	if err != nil {
 		return fmt.Errorf("encode configuration %d: %w", raw.Offset, err)
 	}
-	for p := range partitions {
-		record := []Record{{Value: value, TimeMs: raw.TimeMs}}
-		if err := c.Log.Append(ctx, topic.PaymentLog.Name, int32(p), record); err != nil {
-			return fmt.Errorf("append configuration %d: %w", raw.Offset, err)
+	batches := make([]Outgoing, partitions)
+	for p := range batches {
+		batches[p] = Outgoing{
+			Topic: topic.PaymentLog.Name, Partition: int32(p),
+			Records: []Record{{Value: value, TimeMs: raw.TimeMs}},
 		}
+	}
+	if err := c.Log.Append(ctx, batches...); err != nil {
+		return fmt.Errorf("append configuration %d: %w", raw.Offset, err)
 	}
 	return nil
 }

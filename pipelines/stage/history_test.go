@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -300,6 +301,16 @@ func (c *handClock) Now() time.Time {
 	return time.UnixMilli(c.ms)
 }
 
+// Sleep waits by the machine's clock: nothing that is shown depends on how long.
+func (c *handClock) Sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
 func (c *handClock) set(ms int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -322,8 +333,10 @@ func follow(t *testing.T, log *sim.Log) (configs *stage.Configs, publish func(*e
 	})
 	return configs, func(c *event.Config) {
 		t.Helper()
-		_, changed := configs.Latest()
+		before := configs.Latest()
 		appendTo(t, log, topic.Config.Name, loadValue(t, c))
-		<-changed
+		for configs.Latest() == before {
+			runtime.Gosched()
+		}
 	}
 }

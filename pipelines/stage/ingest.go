@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"settlewatch/pipelines/hop"
 	"settlewatch/schemas/event"
 	"settlewatch/schemas/topic"
@@ -131,7 +129,8 @@ type ingestion struct {
 	outbox          [][]Record     // by log partition, in order
 	events          []*event.Event // of the record that is being taken
 	letters         []Record
-	marked          time.Time // when the last mark was appended, and its T
+	batches         []Outgoing // of the last flush, for its memory
+	marked          time.Time  // when the last mark was appended, and its T
 	markedT         int64
 	progress        IngestProgress
 }
@@ -243,13 +242,15 @@ func markOf(raw *Record) (int64, bool) {
 // ErrMarkInLive is a loader's mark in a source whose marks come from the clock.
 var ErrMarkInLive = errors.New("a played mark in a live source")
 
+// configPoll is how often a source that waits for its CONFIG looks for it.
+const configPoll = 20 * time.Millisecond
+
 // takeMark queues a loader's mark. A source that CONFIG does not know yet waits:
 // without its marks nothing of it could ever become due.
 func (s *ingestion) takeMark(ctx context.Context, raw *Record, t int64) error {
 	warned := false
 	for {
-		clock, changed := s.Configs.Clock(s.source)
-		switch clock {
+		switch s.Configs.Clock(s.source) {
 		case event.Clock_CLOCK_PLAYED:
 			return s.queueMark(t)
 		case event.Clock_CLOCK_LIVE:
@@ -263,10 +264,8 @@ func (s *ingestion) takeMark(ctx context.Context, raw *Record, t int64) error {
 				return err
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-changed:
+		if err := s.Clock.Sleep(ctx, configPoll); err != nil {
+			return err
 		}
 	}
 }
@@ -290,7 +289,7 @@ func (s *ingestion) mark(ctx context.Context, now time.Time) error {
 	if !ready || t <= s.markedT || now.Sub(s.marked) < s.markEvery() {
 		return nil
 	}
-	if clock, _ := s.Configs.Clock(s.source); clock != event.Clock_CLOCK_LIVE {
+	if s.Configs.Clock(s.source) != event.Clock_CLOCK_LIVE {
 		return nil
 	}
 	expected, err := s.topicExpected(ctx)
@@ -311,7 +310,7 @@ func (s *ingestion) topicExpected(ctx context.Context) (bool, error) {
 	for p := range n {
 		name := s.name
 		name.Partition = int32(p)
-		if clock, _ := s.Configs.Clock(name.String()); clock == event.Clock_CLOCK_UNKNOWN {
+		if s.Configs.Clock(name.String()) == event.Clock_CLOCK_UNKNOWN {
 			return false, nil
 		}
 	}
@@ -321,17 +320,19 @@ func (s *ingestion) topicExpected(ctx context.Context) (bool, error) {
 // flush appends what is queued, waits for every acknowledgement, and only then
 // commits. A crash in between repeats, and the reader's rule drops the repeats.
 func (s *ingestion) flush(ctx context.Context) error {
-	g, gctx := errgroup.WithContext(ctx)
+	s.batches = s.batches[:0]
 	for p, records := range s.outbox {
 		if len(records) > 0 {
-			g.Go(func() error { return s.Log.Append(gctx, topic.PaymentLog.Name, int32(p), records) })
+			s.batches = append(s.batches, Outgoing{Topic: topic.PaymentLog.Name, Partition: int32(p), Records: records})
 		}
 	}
 	if len(s.letters) > 0 {
-		g.Go(func() error { return s.Log.Append(gctx, topic.DeadLetters.Name, 0, s.letters) })
+		s.batches = append(s.batches, Outgoing{Topic: topic.DeadLetters.Name, Records: s.letters})
 	}
-	if err := g.Wait(); err != nil {
-		return fmt.Errorf("append: %w", err)
+	if len(s.batches) > 0 {
+		if err := s.Log.Append(ctx, s.batches...); err != nil {
+			return fmt.Errorf("append: %w", err)
+		}
 	}
 	for p := range s.outbox {
 		s.outbox[p] = s.outbox[p][:0]

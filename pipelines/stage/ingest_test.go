@@ -116,7 +116,7 @@ func TestIngestAppendsInOrder(t *testing.T) {
 			p := topic.Partition([]byte(e.PaymentKey), partitions)
 			want[p] = append(want[p], fmt.Sprintf("%d %s", offset, e.PaymentKey))
 		}
-		if err := log.Append(t.Context(), topic.RawAuthorization.Name, 1, raw); err != nil {
+		if err := log.Append(t.Context(), stage.Outgoing{Topic: topic.RawAuthorization.Name, Partition: 1, Records: raw}); err != nil {
 			t.Fatal(err)
 		}
 		progress := stage.IngestProgress{}
@@ -206,7 +206,7 @@ func TestIngestSurvivesEveryBreakdown(t *testing.T) {
 		appendTo(t, log, topic.RawAuthorization.Name, raw...)
 		record := &event.LogRecord{Origin: &event.Origin{Source: "config/config.v1/0/config@1"}, Body: &event.LogRecord_Config{Config: config}}
 		for p := range partitions {
-			if err := log.Append(t.Context(), topic.PaymentLog.Name, int32(p), encoded(t, record)); err != nil {
+			if err := log.Append(t.Context(), stage.Outgoing{Topic: topic.PaymentLog.Name, Partition: int32(p), Records: encoded(t, record)}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
-	"golang.org/x/sync/errgroup"
 
 	"settlewatch/pipelines/join"
 	"settlewatch/schemas/event"
@@ -60,10 +59,8 @@ func (j *Joiner) Own(ctx context.Context, a Assignment) error {
 			// Another owner drew a token, or the store was wiped or rolled back. Either
 			// way what is in memory is worth nothing; the store says where to go on.
 			j.Logger.Warn("fenced, loading again after a pause", "partition", a.Partition, "pause", j.fencedWait())
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(j.fencedWait()):
+			if err := j.Clock.Sleep(ctx, j.fencedWait()); err != nil {
+				return nil //nolint:nilerr // the assignment ended
 			}
 		case err != nil:
 			return fmt.Errorf("join partition %d: %w", a.Partition, err)
@@ -249,11 +246,7 @@ func (f *folding) fold(r *Record) error {
 // publish appends alerts, each kind to its topic, and the last snapshot of every
 // payment that was judged.
 func (f *folding) publish(ctx context.Context) error {
-	type place struct {
-		topic     string
-		partition int32
-	}
-	outbox := make(map[place][]Record)
+	var out outbox
 	for _, a := range f.out.Alerts {
 		body, err := a.Encode()
 		if err != nil {
@@ -264,8 +257,7 @@ func (f *folding) publish(ctx context.Context) error {
 		for _, h := range a.Headers() {
 			r.Headers = append(r.Headers, Header{Key: h.Key, Value: []byte(h.Value)})
 		}
-		at := place{t.Name, topic.Partition(r.Key, t.Partitions)}
-		outbox[at] = append(outbox[at], r)
+		out.add(t.Name, topic.Partition(r.Key, t.Partitions), r)
 	}
 	for _, p := range latest(f.out.Payments) {
 		body, err := p.MarshalVT()
@@ -274,17 +266,28 @@ func (f *folding) publish(ctx context.Context) error {
 		}
 		// Compaction keeps the last of each key, and every life of a payment counts.
 		r := Record{Key: fmt.Appendf(nil, "%s|%x", p.PaymentKey, p.Life), Value: body, TimeMs: p.JudgedMs}
-		at := place{topic.Payments.Name, topic.Partition([]byte(p.PaymentKey), topic.Payments.Partitions)}
-		outbox[at] = append(outbox[at], r)
+		out.add(topic.Payments.Name, topic.Partition([]byte(p.PaymentKey), topic.Payments.Partitions), r)
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	for at, records := range outbox {
-		g.Go(func() error { return f.Log.Append(gctx, at.topic, at.partition, records) })
+	if len(out) == 0 {
+		return nil
 	}
-	if err := g.Wait(); err != nil {
+	if err := f.Log.Append(ctx, out...); err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
 	return nil
+}
+
+// outbox gathers records by partition, in the order in which partitions came up.
+type outbox []Outgoing
+
+func (o *outbox) add(topic string, partition int32, r Record) {
+	for i := range *o {
+		if b := &(*o)[i]; b.Partition == partition && b.Topic == topic {
+			b.Records = append(b.Records, r)
+			return
+		}
+	}
+	*o = append(*o, Outgoing{Topic: topic, Partition: partition, Records: []Record{r}})
 }
 
 // latest keeps the last snapshot of each payment's life, in order. Which ones are

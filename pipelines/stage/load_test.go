@@ -36,6 +36,13 @@ func (c *loadClock) Now() time.Time {
 	return c.now
 }
 
+func (c *loadClock) Sleep(ctx context.Context, d time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+	return ctx.Err()
+}
+
 func newLoadClock() *loadClock {
 	return &loadClock{now: time.Unix(1_700_000_000, 0), step: time.Millisecond}
 }
@@ -77,7 +84,7 @@ func newLoadLog(t *testing.T, name string, records ...stage.Record) *sim.Log {
 
 func appendTo(t *testing.T, log *sim.Log, name string, records ...stage.Record) {
 	t.Helper()
-	if err := log.Append(t.Context(), name, 0, records); err != nil {
+	if err := log.Append(t.Context(), stage.Outgoing{Topic: name, Partition: 0, Records: records}); err != nil {
 		t.Fatal(err)
 	}
 }

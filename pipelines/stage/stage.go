@@ -54,13 +54,22 @@ type Reader interface {
 	Close() error
 }
 
+// Outgoing is what one Append brings to one partition.
+type Outgoing struct {
+	Topic     string
+	Partition int32
+	Records   []Record
+}
+
 // Log opens partitions and appends to them.
 type Log interface {
 	Open(topic string, partition int32) (Reader, error)
-	// Append returns when all records are acknowledged by all in-sync replicas,
-	// in order. Retries inside keep the order and may repeat records. A returned
-	// error is final: the caller must stop and start again from what it committed.
-	Append(ctx context.Context, topic string, partition int32, records []Record) error
+	// Append returns when all records are acknowledged by all in-sync replicas. It
+	// names each partition at most once: records of one keep their order, and
+	// between partitions there is none. Retries inside keep the order and may repeat
+	// records. A returned error is final: any of the records may be in the log, and
+	// the caller must stop and start again from what it committed.
+	Append(ctx context.Context, batches ...Outgoing) error
 	// Partitions of a topic.
 	Partitions(ctx context.Context, topic string) (int, error)
 }
@@ -133,4 +142,8 @@ type State interface {
 }
 
 // Clock tells the time; tests and the simulation inject their own.
-type Clock interface{ Now() time.Time }
+type Clock interface {
+	Now() time.Time
+	// Sleep returns after d, or with the context's error when that ends first.
+	Sleep(ctx context.Context, d time.Duration) error
+}

@@ -80,7 +80,7 @@ func (w *world) publish(t *testing.T, at Place, kind alert.Kind, ids ...string) 
 
 func (w *world) publishRaw(t *testing.T, at Place, body []byte) {
 	t.Helper()
-	if err := w.log.Append(t.Context(), at.Topic, at.Partition, []stage.Record{{Value: body}}); err != nil {
+	if err := w.log.Append(t.Context(), stage.Outgoing{Topic: at.Topic, Partition: at.Partition, Records: []stage.Record{{Value: body}}}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -155,7 +155,7 @@ func TestLoadThroughFaults(t *testing.T) {
 		rec := conformance.EventRecord(i%2500, []int64{1777593599999, 1777593600000}[i%2]) // 500 come twice
 		records = append(records, stage.Record{Value: body(t, rec)})
 	}
-	if err := log.Append(t.Context(), topic.PaymentLog.Name, 0, records); err != nil {
+	if err := log.Append(t.Context(), stage.Outgoing{Topic: topic.PaymentLog.Name, Partition: 0, Records: records}); err != nil {
 		t.Fatal(err)
 	}
 	crashed := errors.New("crashed")
@@ -200,6 +200,9 @@ func TestLoadThroughFaults(t *testing.T) {
 type wallClock struct{}
 
 func (wallClock) Now() time.Time { return time.Now() }
+
+// Sleep is not used by Load.
+func (wallClock) Sleep(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 
 // crashing ends before or after an insert, as a killed process does.
 type crashing struct {

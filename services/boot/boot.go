@@ -206,3 +206,15 @@ type Clock struct{}
 
 // Now is the time of day.
 func (Clock) Now() time.Time { return time.Now() }
+
+// Sleep waits.
+func (Clock) Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

@@ -43,6 +43,6 @@ func (r *Run) RefuseRow(log stage.Log) func(context.Context, stage.Refused) erro
 		if err != nil {
 			return err
 		}
-		return log.Append(ctx, topic.DeadLetters.Name, 0, []stage.Record{letter})
+		return log.Append(ctx, stage.Outgoing{Topic: topic.DeadLetters.Name, Partition: 0, Records: []stage.Record{letter}})
 	}
 }

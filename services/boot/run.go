@@ -110,10 +110,19 @@ func (l *watchedLog) Open(topic string, partition int32) (stage.Reader, error) {
 	return &watchedReader{reader, l.run, health.Place{Topic: topic, Partition: partition}}, nil
 }
 
-func (l *watchedLog) Append(ctx context.Context, topic string, partition int32, records []stage.Record) error {
-	done := telemetry.BatchesOf(ctx).Publish(topic, partition, len(records))
-	err := l.Log.Append(ctx, topic, partition, records)
-	done(err)
+func (l *watchedLog) Append(ctx context.Context, batches ...stage.Outgoing) error {
+	told := telemetry.BatchesOf(ctx)
+	if told == nil {
+		return l.Log.Append(ctx, batches...)
+	}
+	done := make([]func(error), len(batches))
+	for i := range batches {
+		done[i] = told.Publish(batches[i].Topic, batches[i].Partition, len(batches[i].Records))
+	}
+	err := l.Log.Append(ctx, batches...)
+	for i := range done {
+		done[i](err)
+	}
 	return err
 }
 

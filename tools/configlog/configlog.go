@@ -121,7 +121,7 @@ func Append(ctx context.Context, log stage.Log, config *event.Config, now time.T
 	if err != nil {
 		return 0, fmt.Errorf("read %s: %w", topic.Config.Name, err)
 	}
-	err = log.Append(ctx, topic.Config.Name, 0, []stage.Record{{Value: value, TimeMs: now.UnixMilli()}})
+	err = log.Append(ctx, stage.Outgoing{Topic: topic.Config.Name, Partition: 0, Records: []stage.Record{{Value: value, TimeMs: now.UnixMilli()}}})
 	if err != nil {
 		return 0, fmt.Errorf("append configuration: %w", err)
 	}

@@ -149,7 +149,7 @@ func Repair(ctx context.Context, log stage.Log, l *deadletter.Letter, edit Edit,
 // event's identity is the record's own.
 func (r *Repaired) Append(ctx context.Context, log stage.Log, arrivalMs int64) error {
 	r.record.TimeMs = arrivalMs
-	if err := log.Append(ctx, r.Source.Topic, r.Source.Partition, []stage.Record{r.record}); err != nil {
+	if err := log.Append(ctx, stage.Outgoing{Topic: r.Source.Topic, Partition: r.Source.Partition, Records: []stage.Record{r.record}}); err != nil {
 		return fmt.Errorf("retry %s: %w", PlaceOf(r.Source), err)
 	}
 	return nil

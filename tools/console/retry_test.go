@@ -19,7 +19,7 @@ func TestRepairAndAppend(t *testing.T) {
 		t.Fatal(err)
 	}
 	original := stage.Record{Key: []byte("k"), Value: []byte(badCapture), Headers: []stage.Header{{Key: "h", Value: []byte("v")}}}
-	if err := log.Append(t.Context(), topic.RawCapture.Name, 0, []stage.Record{original}); err != nil {
+	if err := log.Append(t.Context(), stage.Outgoing{Topic: topic.RawCapture.Name, Partition: 0, Records: []stage.Record{original}}); err != nil {
 		t.Fatal(err)
 	}
 	letter := &deadletter.Letter{Source: deadletter.Source{Topic: topic.RawCapture.Name}, Profile: "documented@1", Reason: "x"}

@@ -32,7 +32,7 @@ func publish(t *testing.T, log stage.Log, kind alert.Kind, partition int32, id s
 	}
 	body, err := a.Encode()
 	if err == nil {
-		err = log.Append(t.Context(), kind.Topic().Name, partition, []stage.Record{{Value: body}})
+		err = log.Append(t.Context(), stage.Outgoing{Topic: kind.Topic().Name, Partition: partition, Records: []stage.Record{{Value: body}}})
 	}
 	if err != nil {
 		t.Fatal(err)

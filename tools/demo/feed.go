@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"iter"
 
-	"golang.org/x/sync/errgroup"
-
 	"settlewatch/pipelines/stage"
 	"settlewatch/tools/traffic"
 )
@@ -29,13 +27,13 @@ func Feed(ctx context.Context, log stage.Log, records iter.Seq[traffic.Record],
 	pending := make(map[place][]stage.Record)
 	n := 0
 	flush := func() error {
-		g, gctx := errgroup.WithContext(ctx)
+		var batches []stage.Outgoing
 		for at, batch := range pending {
 			if len(batch) > 0 {
-				g.Go(func() error { return log.Append(gctx, at.topic, at.partition, batch) })
+				batches = append(batches, stage.Outgoing{Topic: at.topic, Partition: at.partition, Records: batch})
 			}
 		}
-		if err := g.Wait(); err != nil {
+		if err := log.Append(ctx, batches...); err != nil {
 			return fmt.Errorf("feed: %w", err)
 		}
 		for at := range pending {

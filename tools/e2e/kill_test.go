@@ -305,10 +305,11 @@ func (w *world) mark(atMs int64) {
 	w.t.Helper()
 	for _, raw := range []topic.Topic{topic.RawAuthorization, topic.RawCapture, topic.RawSettlement} {
 		for p := range raw.Partitions {
-			err := w.Bus.Append(w.ctx, raw.Name, int32(p), []stage.Record{{
+			err := w.Bus.Append(w.ctx, stage.Outgoing{Topic: raw.Name, Partition: int32(p), Records: []stage.Record{{
 				TimeMs:  atMs,
 				Headers: []stage.Header{{Key: traffic.MarkHeader, Value: strconv.AppendInt(nil, atMs, 10)}},
-			}})
+			}}})
+
 			if err != nil {
 				w.t.Fatal(err)
 			}

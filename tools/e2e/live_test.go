@@ -115,7 +115,7 @@ func (w *world) write(raw topic.Topic, values ...string) {
 	for _, v := range values {
 		records = append(records, stage.Record{Value: []byte(v), TimeMs: time.Now().UnixMilli()})
 	}
-	if err := w.Bus.Append(w.ctx, raw.Name, 0, records); err != nil {
+	if err := w.Bus.Append(w.ctx, stage.Outgoing{Topic: raw.Name, Partition: 0, Records: records}); err != nil {
 		w.t.Fatal(err)
 	}
 }

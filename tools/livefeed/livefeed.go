@@ -12,8 +12,6 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"settlewatch/pipelines/stage"
 	"settlewatch/schemas/alert"
 	"settlewatch/tools/traffic"
@@ -132,14 +130,14 @@ func (f *feed) write(ctx context.Context, now, until time.Time) error {
 		at := place{r.Topic, r.Partition}
 		f.batches[at] = append(f.batches[at], stage.Record{Key: r.Key, Value: r.Value, TimeMs: now.UnixMilli()})
 	}
-	g, gctx := errgroup.WithContext(ctx)
+	var batches []stage.Outgoing
 	for at, batch := range f.batches {
 		if len(batch) > 0 {
 			written += len(batch)
-			g.Go(func() error { return f.log.Append(gctx, at.topic, at.partition, batch) })
+			batches = append(batches, stage.Outgoing{Topic: at.topic, Partition: at.partition, Records: batch})
 		}
 	}
-	if err := g.Wait(); err != nil {
+	if err := f.log.Append(ctx, batches...); err != nil {
 		return fmt.Errorf("feed: %w", err)
 	}
 	for at := range f.batches {

@@ -44,6 +44,7 @@ func Log(t *testing.T, open func(t *testing.T) Bus) {
 		"fetch ends with its context":            fetchEndsWithContext,
 		"an offset out of range":                 offsetOutOfRange,
 		"partitions are apart":                   partitionsApart,
+		"one append to several partitions":       appendToSeveral,
 		"a large append keeps its order":         largeAppend,
 		"concurrent appends keep their order":    concurrentAppends,
 		"readers do not share memory":            readersApart,
@@ -126,7 +127,9 @@ func fetchWaits(t *testing.T, bus Bus) {
 	topic := bus.CreateTopic(t, 1)
 	reader := mustOpen(t, bus, topic, 0)
 	appended := make(chan error, 1)
-	go func() { appended <- bus.Log.Append(t.Context(), topic, 0, numbered("late", 0, 1)) }()
+	go func() {
+		appended <- bus.Log.Append(t.Context(), stage.Outgoing{Topic: topic, Partition: 0, Records: numbered("late", 0, 1)})
+	}()
 	// An empty reply is not the end, so this loops as every service does.
 	for deadline := time.Now().Add(patience); ; {
 		batch := mustFetch(t, reader, 0, dataWait)
@@ -186,9 +189,35 @@ func partitionsApart(t *testing.T, bus Bus) {
 	}
 	mustBounds(t, mustOpen(t, bus, topic, 0), 0, 1)
 	mustBounds(t, mustOpen(t, bus, topic, 1), 0, 0)
-	if err := bus.Log.Append(t.Context(), topic, 3, numbered("r", 0, 1)); err == nil {
+	if err := bus.Log.Append(t.Context(), stage.Outgoing{Topic: topic, Partition: 3, Records: numbered("r", 0, 1)}); err == nil {
 		t.Error("appended to a partition that does not exist")
 	}
+}
+
+func appendToSeveral(t *testing.T, bus Bus) {
+	topic, other := bus.CreateTopic(t, 3), bus.CreateTopic(t, 1)
+	out := []stage.Outgoing{
+		{Topic: topic, Partition: 2, Records: numbered("two-", 0, 2)},
+		{Topic: other, Records: numbered("other-", 0, 3)},
+		{Topic: topic, Partition: 1},
+		{Topic: topic, Partition: 0, Records: numbered("zero-", 0, 1)},
+	}
+	for range 2 { // the second comes behind the first
+		if err := bus.Log.Append(t.Context(), out...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, o := range out {
+		for i, r := range readAll(t, bus, o.Topic, o.Partition, 0, 2*len(o.Records)) {
+			if want := o.Records[i%len(o.Records)]; !bytes.Equal(r.Value, want.Value) {
+				t.Errorf("%s/%d: record %d is %q, want %q", o.Topic, o.Partition, i, r.Value, want.Value)
+			}
+		}
+	}
+	if err := bus.Log.Append(t.Context(), out[0], out[1], out[0]); err == nil {
+		t.Error("an append that names a partition twice has no order, and is accepted")
+	}
+	mustBounds(t, mustOpen(t, bus, topic, 2), 0, 4)
 }
 
 func largeAppend(t *testing.T, bus Bus) {
@@ -220,7 +249,7 @@ func concurrentAppends(t *testing.T, bus Bus) {
 		group.Go(func() {
 			for i := range appends {
 				records := numbered(fmt.Sprintf("%d-", w), i*each, each)
-				if err := bus.Log.Append(t.Context(), topic, 0, records); err != nil {
+				if err := bus.Log.Append(t.Context(), stage.Outgoing{Topic: topic, Partition: 0, Records: records}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -263,7 +292,7 @@ func missingTopic(t *testing.T, bus Bus) {
 	if err == nil {
 		t.Error("fetched from a missing topic")
 	}
-	if err := bus.Log.Append(t.Context(), topic, 0, numbered("r", 0, 1)); err == nil {
+	if err := bus.Log.Append(t.Context(), stage.Outgoing{Topic: topic, Partition: 0, Records: numbered("r", 0, 1)}); err == nil {
 		t.Error("appended to a missing topic")
 	}
 }
@@ -272,7 +301,7 @@ func appendEnded(t *testing.T, bus Bus) {
 	topic := bus.CreateTopic(t, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := bus.Log.Append(ctx, topic, 0, numbered("r", 0, 1)); !errors.Is(err, context.Canceled) {
+	if err := bus.Log.Append(ctx, stage.Outgoing{Topic: topic, Partition: 0, Records: numbered("r", 0, 1)}); !errors.Is(err, context.Canceled) {
 		t.Errorf("append with an ended context returned %v", err)
 	}
 	mustAppend(t, bus, topic, 0, numbered("r", 0, 1))
@@ -293,7 +322,7 @@ func numbered(prefix string, from, n int) []stage.Record {
 
 func mustAppend(t *testing.T, bus Bus, topic string, partition int32, records []stage.Record) {
 	t.Helper()
-	if err := bus.Log.Append(t.Context(), topic, partition, records); err != nil {
+	if err := bus.Log.Append(t.Context(), stage.Outgoing{Topic: topic, Partition: partition, Records: records}); err != nil {
 		t.Fatal(err)
 	}
 }

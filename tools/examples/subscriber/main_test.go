@@ -61,7 +61,7 @@ func (w *world) publish(t *testing.T, kind alert.Kind, alerts ...string) {
 		}
 		to := kind.Topic()
 		partition := topic.Partition([]byte(a.PaymentKey), to.Partitions)
-		if err := w.kafka.Append(t.Context(), to.Name, partition, []stage.Record{{Key: []byte(a.PaymentKey), Value: body}}); err != nil {
+		if err := w.kafka.Append(t.Context(), stage.Outgoing{Topic: to.Name, Partition: partition, Records: []stage.Record{{Key: []byte(a.PaymentKey), Value: body}}}); err != nil {
 			t.Fatal(err)
 		}
 	}
