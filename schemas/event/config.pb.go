@@ -392,9 +392,15 @@ func (x *Group) GetTerms() *Terms {
 }
 
 type ExpectedSource struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // service/topic/partition/profile@version
-	Clock         Clock                  `protobuf:"varint,2,opt,name=clock,proto3,enum=settlewatch.event.v1.Clock" json:"clock,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // service/topic/partition/profile@version
+	Clock Clock                  `protobuf:"varint,2,opt,name=clock,proto3,enum=settlewatch.event.v1.Clock" json:"clock,omitempty"`
+	// Where another version of the profile begins, or ends, in the middle of a raw
+	// partition. from_offset is the first offset that the source reads, used while
+	// its consumer group has committed none; absent: the first there is.
+	FromOffset *int64 `protobuf:"varint,3,opt,name=from_offset,json=fromOffset,proto3,oneof" json:"from_offset,omitempty"`
+	// The source reads what lies before until_offset and nothing after it; absent: all.
+	UntilOffset   *int64 `protobuf:"varint,4,opt,name=until_offset,json=untilOffset,proto3,oneof" json:"until_offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -441,6 +447,20 @@ func (x *ExpectedSource) GetClock() Clock {
 		return x.Clock
 	}
 	return Clock_CLOCK_UNKNOWN
+}
+
+func (x *ExpectedSource) GetFromOffset() int64 {
+	if x != nil && x.FromOffset != nil {
+		return *x.FromOffset
+	}
+	return 0
+}
+
+func (x *ExpectedSource) GetUntilOffset() int64 {
+	if x != nil && x.UntilOffset != nil {
+		return *x.UntilOffset
+	}
+	return 0
 }
 
 type Terms struct {
@@ -706,10 +726,15 @@ const file_settlewatch_event_v1_config_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tacquirers\x18\x02 \x03(\tR\tacquirers\x12>\n" +
 	"\asources\x18\x03 \x03(\v2$.settlewatch.event.v1.ExpectedSourceR\asources\x121\n" +
-	"\x05terms\x18\x04 \x01(\v2\x1b.settlewatch.event.v1.TermsR\x05terms\"W\n" +
+	"\x05terms\x18\x04 \x01(\v2\x1b.settlewatch.event.v1.TermsR\x05terms\"\xc6\x01\n" +
 	"\x0eExpectedSource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
-	"\x05clock\x18\x02 \x01(\x0e2\x1b.settlewatch.event.v1.ClockR\x05clock\"\xb1\x05\n" +
+	"\x05clock\x18\x02 \x01(\x0e2\x1b.settlewatch.event.v1.ClockR\x05clock\x12$\n" +
+	"\vfrom_offset\x18\x03 \x01(\x03H\x00R\n" +
+	"fromOffset\x88\x01\x01\x12&\n" +
+	"\funtil_offset\x18\x04 \x01(\x03H\x01R\vuntilOffset\x88\x01\x01B\x0e\n" +
+	"\f_from_offsetB\x0f\n" +
+	"\r_until_offset\"\xb1\x05\n" +
 	"\x05Terms\x12\x14\n" +
 	"\x05cycle\x18\x01 \x01(\tR\x05cycle\x12\x1a\n" +
 	"\bcalendar\x18\x02 \x01(\tR\bcalendar\x12\x12\n" +
@@ -801,6 +826,7 @@ func file_settlewatch_event_v1_config_proto_init() {
 	if File_settlewatch_event_v1_config_proto != nil {
 		return
 	}
+	file_settlewatch_event_v1_config_proto_msgTypes[3].OneofWrappers = []any{}
 	file_settlewatch_event_v1_config_proto_msgTypes[4].OneofWrappers = []any{}
 	file_settlewatch_event_v1_config_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

@@ -252,6 +252,16 @@ func (m *ExpectedSource) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.UntilOffset != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.UntilOffset))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.FromOffset != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.FromOffset))
+		i--
+		dAtA[i] = 0x18
+	}
 	if m.Clock != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Clock))
 		i--
@@ -553,6 +563,12 @@ func (m *ExpectedSource) SizeVT() (n int) {
 	}
 	if m.Clock != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Clock))
+	}
+	if m.FromOffset != nil {
+		n += 1 + protohelpers.SizeOfVarint(uint64(*m.FromOffset))
+	}
+	if m.UntilOffset != nil {
+		n += 1 + protohelpers.SizeOfVarint(uint64(*m.UntilOffset))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -1265,6 +1281,46 @@ func (m *ExpectedSource) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field FromOffset", wireType)
+			}
+			var v int64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.FromOffset = &v
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field UntilOffset", wireType)
+			}
+			var v int64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.UntilOffset = &v
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

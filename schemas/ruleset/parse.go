@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"settlewatch/schemas/event"
+	"settlewatch/schemas/topic"
 )
 
 // sizeMax bounds the text; a CONFIG of a thousand sources has a tenth of it.
@@ -255,14 +256,14 @@ func (r *reader) group(node *yaml.Node, path string) *event.Group {
 				group.Acquirers = append(group.Acquirers, acquirer)
 			})
 		}),
-		"sources": need(func(node *yaml.Node, path string) {
+		"topics": may(func(node *yaml.Node, path string) {
 			r.list(node, path, func(node *yaml.Node, path string) {
-				source := &event.ExpectedSource{}
-				r.mapping(node, path, map[string]field{
-					"name":  need(r.text(&source.Name)),
-					"clock": need(quantity(r, clocks.parse, func(c event.Clock) { source.Clock = c })),
-				})
-				group.Sources = append(group.Sources, source)
+				group.Sources = append(group.Sources, r.topic(node, path)...)
+			})
+		}),
+		"sources": may(func(node *yaml.Node, path string) {
+			r.list(node, path, func(node *yaml.Node, path string) {
+				group.Sources = append(group.Sources, r.source(node, path))
 			})
 		}),
 		"terms": need(func(node *yaml.Node, path string) {
@@ -270,6 +271,60 @@ func (r *reader) group(node *yaml.Node, path string) *event.Group {
 		}),
 	})
 	return group
+}
+
+// source reads one source as the log names it.
+func (r *reader) source(node *yaml.Node, path string) *event.ExpectedSource {
+	source := &event.ExpectedSource{}
+	offset := func(into **int64) func(*yaml.Node, string) {
+		return func(node *yaml.Node, path string) {
+			*into = new(int64)
+			number(r, *into)(node, path)
+		}
+	}
+	r.mapping(node, path, map[string]field{
+		"name":         need(r.text(&source.Name)),
+		"clock":        need(quantity(r, clocks.parse, func(c event.Clock) { source.Clock = c })),
+		"from_offset":  may(offset(&source.FromOffset)),
+		"until_offset": may(offset(&source.UntilOffset)),
+	})
+	return source
+}
+
+// partitionsMax bounds what one line of topics stands for.
+const partitionsMax = 10_000
+
+// topic reads a raw topic with the profile that reads it: a source for each of
+// its partitions.
+func (r *reader) topic(node *yaml.Node, path string) []*event.ExpectedSource {
+	var name, profile string
+	var partitions uint32
+	var clock event.Clock
+	before := len(r.mistakes)
+	r.mapping(node, path, map[string]field{
+		"name":       need(r.text(&name)),
+		"partitions": need(number(r, &partitions)),
+		"profile":    need(r.text(&profile)),
+		"clock":      need(quantity(r, clocks.parse, func(c event.Clock) { clock = c })),
+	})
+	service, known := topic.ReadBy(name)
+	if name != "" && !known {
+		r.mistake(node, path+".name", "%.60q is no raw topic; name its partitions one by one under sources", name)
+	}
+	if partitions > partitionsMax {
+		r.mistake(node, path+".partitions", "more than %d", partitionsMax)
+	}
+	if _, _, versioned := strings.Cut(profile, "@"); profile != "" && !versioned {
+		r.mistake(node, path+".profile", "%.60q: want name@version, such as documented@1", profile)
+	}
+	if len(r.mistakes) > before {
+		return nil
+	}
+	sources := make([]*event.ExpectedSource, partitions)
+	for p := range sources {
+		sources[p] = &event.ExpectedSource{Name: fmt.Sprintf("%s/%s/%d/%s", service, name, p, profile), Clock: clock}
+	}
+	return sources
 }
 
 func (r *reader) terms(node *yaml.Node, path string) *event.Terms {

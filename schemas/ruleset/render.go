@@ -101,6 +101,12 @@ func (w *writer) group(path string, group *event.Group) *yaml.Node {
 		one := &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
 		put(one, "name", textNode(source.GetName()))
 		put(one, "clock", form(w, fmt.Sprintf("%s.sources[%d].clock", path, i), clocks.format, source.GetClock()))
+		if source.FromOffset != nil {
+			put(one, "from_offset", numberForm(w, fmt.Sprintf("%s.sources[%d].from_offset", path, i), source.GetFromOffset()))
+		}
+		if source.UntilOffset != nil {
+			put(one, "until_offset", numberForm(w, fmt.Sprintf("%s.sources[%d].until_offset", path, i), source.GetUntilOffset()))
+		}
 		sources.Content = append(sources.Content, one)
 	}
 	put(node, "sources", sources)

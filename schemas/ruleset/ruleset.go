@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	"settlewatch/schemas/event"
 )
 
@@ -95,7 +97,8 @@ func (c *checker) config(config *event.Config) {
 func (c *checker) groups(groups []*event.Group, calendars unique) {
 	names, acquirers := unique{}, unique{}
 	// Two groups may wait for one source: a feed carries payments of both.
-	clocks := map[string]event.Clock{}
+	known := map[string]*event.ExpectedSource{}
+	var turns turns
 	defaultGroup := ""
 	for i, group := range groups {
 		path := fmt.Sprintf("groups[%d]", i)
@@ -114,19 +117,25 @@ func (c *checker) groups(groups []*event.Group, calendars unique) {
 			c.acquirer(fmt.Sprintf("%s.acquirers[%d]", path, j), acquirer, acquirers)
 		}
 		if len(group.GetSources()) == 0 {
-			c.mistake(path+".sources", "want at least one source: without one no deadline ever passes")
+			c.mistake(path+".sources", "want at least one source, here or under topics: without one no deadline ever passes")
 		}
 		sources := unique{}
 		for j, source := range group.GetSources() {
 			sourcePath := fmt.Sprintf("%s.sources[%d]", path, j)
 			c.source(sourcePath, source, sources)
-			if clock, elsewhere := clocks[source.GetName()]; elsewhere && clock != source.GetClock() {
+			switch other, elsewhere := known[source.GetName()]; {
+			case !elsewhere:
+				turns.add(sourcePath, source)
+			case other.GetClock() != source.GetClock():
 				c.mistake(sourcePath+".clock", "another group gives this source another clock")
+			case !proto.Equal(other, source):
+				c.mistake(sourcePath, "another group gives this source other offsets")
 			}
-			clocks[source.GetName()] = source.GetClock()
+			known[source.GetName()] = source
 		}
 		c.terms(path+".terms", group.GetTerms(), calendars)
 	}
+	turns.check(c)
 }
 
 func (c *checker) acquirer(path, acquirer string, acquirers unique) {

@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -20,6 +21,25 @@ func example(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// spelled is the example with its sources one by one.
+func spelled(t testing.TB) string {
+	t.Helper()
+	text := example(t)
+	before, rest, found := strings.Cut(text, "    topics:\n")
+	_, after, also := strings.Cut(rest, "    # A single partition")
+	if !found || !also {
+		t.Fatal("the example names no topics")
+	}
+	var sources strings.Builder
+	sources.WriteString("    sources:\n")
+	for _, feed := range []string{"authorization", "capture", "settlement"} {
+		for p := range 2 {
+			fmt.Fprintf(&sources, "      - {name: %s/raw.%s.v1/%d/documented@1, clock: live}\n", feed, feed, p)
+		}
+	}
+	return before + sources.String() + "    # A single partition" + after
 }
 
 // documented are the sources of the documented JSON, one per raw partition.
@@ -76,7 +96,7 @@ func TestDefaultTermsAreNotShared(t *testing.T) {
 
 // Each mistake made in the example is found, on its line.
 func TestParseNamesTheLine(t *testing.T) {
-	text := example(t)
+	text := spelled(t)
 	for name, test := range map[string]struct{ old, with, want string }{
 		"unknown key":       {"cycle: T+1", "cycle: T+1\n      cicle: T+1", "groups[0].terms.cicle: this key is not known"},
 		"key twice":         {"cycle: T+1", "cycle: T+1\n      cycle: T+2", "already on line"},
@@ -111,6 +131,9 @@ func TestParseNamesTheLine(t *testing.T) {
 		"source name":       {"authorization/raw.authorization.v1/0/documented@1", "authorization/0", "want service/topic"},
 		"source spelling":   {"authorization.v1/0/documented@1", "authorization.v1/+0/documented@1", "sources[0].name: "},
 		"source twice":      {"authorization.v1/1/documented", "authorization.v1/0/documented", "is already groups[0].sources[0]"},
+		"from of words":     {"0/documented@1, clock: live}", "0/documented@1, clock: live, from_offset: now}", "whole number"},
+		"ends before":       {"0/documented@1, clock: live}", "0/documented@1, clock: live, from_offset: 7, until_offset: 6}", "6 is before from_offset 7"},
+		"two read all":      {"authorization.v1/1/documented@1", "authorization.v1/0/documented@2", "reads the same partition"},
 		"calendar":          {"calendar: cn-mainland", "calendar: cn-moon", "not among the calendars"},
 		"group name":        {"name: default", "name: ''", "groups[0].name: want a value"},
 		"plain group":       {"- name: default\n", "- default\n  - name: default\n", "groups[0]: want keys and values"},

@@ -63,6 +63,19 @@ var All = []Topic{
 	AlertsPaidUnsettled, AlertsSettledTwice, Payments,
 }
 
+// ReadBy names the ingest service that reads a raw topic; false for other topics.
+func ReadBy(raw string) (service string, known bool) {
+	switch raw {
+	case RawAuthorization.Name:
+		return "authorization", true
+	case RawCapture.Name:
+		return "capture", true
+	case RawSettlement.Name:
+		return "settlement", true
+	}
+	return "", false
+}
+
 // Partition places a key as the Java client does: murmur2, sign bit cleared,
 // modulo n. The payment log is placed by it; a subscriber can do the same.
 func Partition(key []byte, n int) int32 {
