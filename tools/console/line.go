@@ -83,10 +83,25 @@ func (s Style) Details(a *alert.Alert) string {
 	return b.String()
 }
 
+// evidencePlace is file:line and the record's own reference for what came from a
+// file, else topic/partition/offset.
 func evidencePlace(e alert.Evidence) string {
+	if e.File != "" {
+		return strings.TrimRight(fileLine(e.File, e.Line, int64(e.Index))+"  "+e.Reference, " ")
+	}
 	p := fmt.Sprintf("%s/%d/%d", e.Topic, e.Partition, e.Offset)
 	if e.Index > 0 {
 		p += fmt.Sprintf(" #%d", e.Index)
 	}
 	return p
+}
+
+// fileLine is where a record of a file begins, as compilers write it; several
+// records may stand on one line.
+func fileLine(file string, line, index int64) string {
+	where := fmt.Sprintf("%s:%d", file, line)
+	if index > 0 {
+		where += fmt.Sprintf(" #%d", index)
+	}
+	return where
 }

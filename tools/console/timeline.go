@@ -224,10 +224,13 @@ func outcomeWord(outcome string) string {
 	return outcome
 }
 
-// rawPlace is where the raw record lies, topic/partition/offset.
+// rawPlace is where the raw record lies: topic/partition/offset, or file:line.
 func rawPlace(source string, offset, index int64) string {
 	where := source
 	if s, err := event.ParseSource(source); err == nil {
+		if file, is := s.File(); is {
+			return fileLine(file, offset, index)
+		}
 		where = fmt.Sprintf("%s/%d", s.Topic, s.Partition)
 	}
 	where = fmt.Sprintf("%s/%d", where, offset)

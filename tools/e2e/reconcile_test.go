@@ -14,6 +14,7 @@ import (
 
 	"settlewatch/pipelines/calendar"
 	"settlewatch/pipelines/join"
+	"settlewatch/pipelines/servers"
 	"settlewatch/schemas/alert"
 	"settlewatch/schemas/ruleset"
 	"settlewatch/tools/reconcile"
@@ -97,6 +98,23 @@ func commandGolden(t *testing.T, name string, got []byte) {
 	t.Errorf("%s is\n%s\nwant\n%s", path, got, want)
 }
 
+// commandSays runs the built settlewatch in a folder, without settings of this
+// machine, and compares both outputs with a golden file, and its exit status.
+func commandSays(t *testing.T, dir, golden string, args []string, stdin string, status int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), binary(t, "settlewatch"), args...)
+	cmd.Dir, cmd.Stdin, cmd.Env = dir, strings.NewReader(stdin), append(bare(), servers.CacheEnv+"="+dir)
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	if got := cmd.ProcessState.ExitCode(); got != status {
+		t.Errorf("exit status %d, want %d", got, status)
+	}
+	commandGolden(t, golden, slices.Concat([]byte("--- standard output\n"), out.Bytes(), []byte("--- standard error\n"), said.Bytes()))
+}
+
 // reconcileFiles are small files in which there is one of everything.
 var reconcileFiles = map[string]string{
 	"sales.jsonl": `{"arrival":"2025-09-22T10:00:01+08:00","record":{"type":"authorization","event_id":"a1","acquirer":"acq","order_id":"O1","merchant_id":"M1","mode":"single","amount_minor":10000,"currency":"CNY","response_code":"00","business_time":"2025-09-22T10:00:00+08:00"}}
@@ -144,18 +162,7 @@ func TestReconcileCommand(t *testing.T) {
 		{"only_empty_json", []string{asOf, "--json", "empty.jsonl"}, "", 2},
 	} {
 		t.Run(c.golden, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), binary(t, "settlewatch"), append([]string{"reconcile"}, c.args...)...)
-			cmd.Dir, cmd.Stdin = dir, strings.NewReader(c.stdin)
-			var out, said bytes.Buffer
-			cmd.Stdout, cmd.Stderr = &out, &said
-			if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
-				t.Fatal(err)
-			}
-			if status := cmd.ProcessState.ExitCode(); status != c.status {
-				t.Errorf("exit status %d, want %d", status, c.status)
-			}
-			commandGolden(t, "reconcile_"+c.golden+".txt",
-				slices.Concat([]byte("--- standard output\n"), out.Bytes(), []byte("--- standard error\n"), said.Bytes()))
+			commandSays(t, dir, "reconcile_"+c.golden+".txt", append([]string{"reconcile"}, c.args...), c.stdin, c.status)
 		})
 	}
 	rejects, err := os.ReadFile(filepath.Join(dir, "rejects.jsonl"))

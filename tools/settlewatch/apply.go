@@ -44,7 +44,7 @@ Exit status: 0 applied, or nothing to change; 2 not applied.`,
 		Example: `  settlewatch apply deploy/config/china-t1.yaml --dry-run
   settlewatch apply deploy/config/china-t1.yaml --kafka-brokers k1:9092,k2:9092
   settlewatch apply config.yaml --yes --create-topics --replication 3   # a new installation`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(cobra.ExactArgs(1), "name one configuration file to apply"),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
 		},

@@ -60,6 +60,10 @@ func deadListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Count the dead letters by reason and field",
+		Long: `Counts the dead letters by raw topic, reason and field; with --each it shows every one
+with its place, which is what ` + "`dead show` and `dead retry`" + ` take.
+
+Exit status: 0 done, whether there are dead letters or not; 2 could not run.`,
 		Example: `  settlewatch dead list
   settlewatch dead list --each --field amount_minor
   settlewatch dead list --json | jq -r '[.count, .reason, .field] | @tsv'`,
@@ -75,9 +79,13 @@ func deadShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show PLACE",
 		Short: "Show one dead letter and its record, masked",
+		Long: `Shows where the record lies, which field was wrong and why, and the record with card
+numbers masked.
+
+Exit status: 0 done, 1 there is no dead letter about this place, 2 could not run.`,
 		Example: `  settlewatch dead show raw.capture.v1/0/41
   settlewatch dead show raw.capture.v1/0/41 --payload > record.json   # masked: mind the card number`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(cobra.ExactArgs(1), "name one place, such as raw.capture.v1/0/41; `settlewatch dead list --each` shows them"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withLetters(cmd, func(_ *bus.Bus, letters console.Letters) error {
 				l, err := findLetter(cmd, letters, args[0])
@@ -126,7 +134,7 @@ could not run.`,
 		Example: `  settlewatch dead retry raw.capture.v1/0/41 --set currency=CNY --dry-run
   settlewatch dead retry raw.capture.v1/0/41 raw.capture.v1/0/57 --set amount_minor=1230 --unset amount
   settlewatch dead retry raw.settlement.v1/1/7 --file corrected.json`,
-		Args: cobra.MinimumNArgs(1),
+		Args: arguments(cobra.MinimumNArgs(1), "name the places, such as raw.capture.v1/0/41; `settlewatch dead list --each` shows them"),
 		RunE: func(cmd *cobra.Command, args []string) error { return retryDead(cmd, args, f) },
 	}
 	flags := cmd.Flags()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -97,6 +98,18 @@ Exit status: 0 done, 1 something was found that should not be there, 2 could not
 	add(groupLook, alertsCommand(), paymentCommand(), deadCommand(), queryCommand())
 	add(groupFiles, reconcileCommand(), profileCommand())
 	return root
+}
+
+// arguments says what is wanted where the number of arguments is not what want
+// accepts: cobra itself counts them only.
+func arguments(want cobra.PositionalArgs, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if want(cmd, args) != nil {
+			name := strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+			return fmt.Errorf("%s: %s\nSee `%s --help`", name, what, cmd.CommandPath())
+		}
+		return nil
+	}
 }
 
 // serverFlags declares the flags that say where the servers are, as the services

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"settlewatch/pipelines/servers"
 	"settlewatch/schemas/alert"
 	"settlewatch/tools/health"
@@ -92,7 +94,7 @@ func TestFailuresOfOperatingCommands(t *testing.T) {
 		stderr string
 	}{
 		{"version --colour", exitFailed, "See `settlewatch version --help`"},
-		{"apply", exitFailed, "accepts 1 arg"},
+		{"apply", exitFailed, "apply: name one configuration file"},
 		{"apply nowhere.yaml", exitFailed, "nowhere.yaml"},
 		{"apply " + wrong, exitFailed, "speed"},
 		{"up --config " + wrong, exitFailed, "speed"},
@@ -135,4 +137,19 @@ func TestStatusOnScreen(t *testing.T) {
 	if strings.Contains(got, "healthy") {
 		t.Errorf("healthy, with a problem:\n%s", got)
 	}
+}
+
+// TestEveryCommandTeaches: what can be run has examples and says its exit
+// statuses, itself or in what it belongs to.
+func TestEveryCommandTeaches(t *testing.T) {
+	var look func(cmd *cobra.Command)
+	look = func(cmd *cobra.Command) {
+		if cmd.Runnable() && !cmd.HasSubCommands() && (cmd.Example == "" || !strings.Contains(cmd.Long, "Exit status:")) {
+			t.Errorf("%s has no examples, or does not say its exit statuses", cmd.CommandPath())
+		}
+		for _, c := range cmd.Commands() {
+			look(c)
+		}
+	}
+	look(rootCommand())
 }

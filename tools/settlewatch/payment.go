@@ -37,7 +37,7 @@ payment, or they differ; 2 could not run.`,
 		Example: `  settlewatch payment 'umpay|o|A-20251001-7'
   settlewatch payment 'acq-north|r|000000000718|31001573|2025-10-04' --json
   settlewatch alerts --status open --json | jq -r .payment_key | head -1 | xargs -d '\n' settlewatch payment`,
-		Args: cobra.MatchAll(cobra.ExactArgs(1)),
+		Args: arguments(cobra.ExactArgs(1), "name one payment by its key, in quotes: the shell takes | for a pipe"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return showPayment(cmd, event.PaymentKey(args[0]), partitions, asJSON)
 		},

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +30,9 @@ func profileCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "profile",
 		Short: "Work on profiles, which say how files become events",
-		Args:  cobra.NoArgs,
+		Args:  arguments(cobra.NoArgs, "there is only `profile check`"),
+		// Without a function of its own a wrong subcommand would show the help and be no error.
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(profileCheckCommand())
 	return cmd
@@ -53,12 +54,7 @@ is wrong with one of them, 2 it could not run.`,
   settlewatch profile check psp.yaml --sample settle_20250924.csv
   settlewatch profile check psp.yaml --sample settle_20250924.csv --records 1 --json
   head -100 big.csv | settlewatch profile check psp.yaml --sample - --name settle_20250924.csv`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return errors.New("profile check: name the profile to check\nSee `settlewatch profile check --help`")
-			}
-			return nil
-		},
+		Args: arguments(cobra.ExactArgs(1), "name the profile to check"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runProfileCheck(f, args[0], cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -250,7 +246,7 @@ type mistakeJSON struct {
 func writeCheckedJSON(out io.Writer, c *profile.Checked) error {
 	o := checkedJSON{
 		Records: c.Rows, Events: c.Events, Refused: c.Refused, LeftOut: c.LeftOut,
-		First: []firstJSON{}, Mistakes: []mistakeJSON{}, Unseen: slices.Concat([]profile.Unseen{}, c.Unseen),
+		First: []firstJSON{}, Mistakes: []mistakeJSON{}, Unseen: append([]profile.Unseen{}, c.Unseen...),
 	}
 	for _, r := range c.First {
 		for _, e := range r.Events {

@@ -31,7 +31,7 @@ Exit status: 0 done, 2 could not run.`,
   settlewatch query settlement-lag --format csv > lag.csv
   settlewatch query open-alerts --param limit=10 --format json | jq -r .payment_key
   settlewatch query completeness --sql     # the SQL, to go on from`,
-		Args:              cobra.MaximumNArgs(1),
+		Args:              arguments(cobra.MaximumNArgs(1), "ask one question at a time"),
 		ValidArgsFunction: completeQuery,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {

@@ -58,12 +58,7 @@ capture, or records could not be read, 2 it could not run.`,
   settlewatch reconcile --profile psp.yaml --as-of now --rejects rejects.jsonl *.xml
   zcat captures.csv.gz | settlewatch reconcile --profile psp.yaml --as-of now --stdin-name captures.csv - settlement.csv
   settlewatch demo --files-out traffic --files-only`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return errors.New("reconcile: name the files to read, or - for standard input\nSee `settlewatch reconcile --help`")
-			}
-			return nil
-		},
+		Args: arguments(cobra.MinimumNArgs(1), "name the files to read, or - for standard input"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runReconcile(cmd.Context(), f, args, cmd.InOrStdin(), cmd.OutOrStdout())
 		},

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"settlewatch/pipelines/servers/serverstest"
 	"settlewatch/schemas/table"
 )
 
@@ -41,6 +42,8 @@ func TestSaid(t *testing.T) {
 		{name: "payment", args: []string{"payment", lateKey}},
 		{name: "payment-reopened", args: []string{"payment", reopenedKey}},
 		{name: "payment-json", args: []string{"payment", lateKey, "--json"}},
+		{name: "payment-differs", args: []string{"payment", lateKey}, env: []string{"SETTLEWATCH_REDIS_ADDRS=" + serverstest.Redis(t)}},
+		{name: "payment-no-key", args: []string{"payment"}},
 		{name: "payment-part-of-key", args: []string{"payment", "O0000000012"}},
 		{name: "payment-unknown", args: []string{"payment", "nobody|o|1"}},
 		{name: "dead", args: []string{"dead"}},
@@ -49,10 +52,18 @@ func TestSaid(t *testing.T) {
 		{name: "dead-show", args: []string{"dead", "show", badLine}},
 		{name: "dead-show-unknown", args: []string{"dead", "show", "raw.capture.v1/0/999999"}},
 		{name: "dead-show-no-place", args: []string{"dead", "show", "yesterday"}},
+		{name: "dead-show-no-argument", args: []string{"dead", "show"}},
+		{name: "dead-none", args: []string{"dead", "--reason", "boredom"}},
+		{name: "dead-unknown-command", args: []string{"dead", "shwo"}},
+		{name: "dead-retry-unknown", args: []string{"dead", "retry", "raw.capture.v1/0/999999"}},
+		{name: "dead-retry-file-and-set", args: []string{"dead", "retry", badCapture, "--file", "-", "--set", "currency=CNY"}},
 		{name: "dead-retry-as-it-is", args: []string{"dead", "retry", badCapture}},
 		{name: "dead-retry-dry-run", args: []string{"dead", "retry", badCapture, "--set", "currency=CNY", "--dry-run"}},
 		{name: "dead-retry-one-refused", args: []string{"dead", "retry", badCapture, badLine, "--set", "currency=CNY"}},
 		{name: "query-list", args: []string{"query", "--list"}},
+		{name: "query-list-json", args: []string{"query", "--list", "--json"}},
+		{name: "query-two", args: []string{"query", "ageing", "sources"}},
+		{name: "query-sql", args: []string{"query", "completeness", "--sql"}},
 		{name: "query-completeness", args: []string{"query", "completeness"}},
 		{name: "query-settled-twice-csv", args: []string{"query", "settled-twice", "--format", "csv", "--param", "since=2025-10-01"}},
 		{name: "query-settlement-lag-json", args: []string{"query", "settlement-lag", "--param", "acquirer=acq-gross", "--json"}},
