@@ -20,18 +20,23 @@ func (d *Decoder) check() (*recordType, *DecodeError) {
 	if kind.oneOf != 0 && kind.oneOf&d.present == 0 {
 		return nil, fail(pathOf(lowest(kind.oneOf)), ReasonMissingField, "this record type needs it or its alternative")
 	}
-	for _, rule := range []func(*recordType) *DecodeError{d.checkKey, d.checkAmounts, d.checkReferences, d.checkCard} {
-		if err := rule(kind); err != nil {
-			return nil, err
-		}
+	err := d.checkKey()
+	if err == nil {
+		err = d.checkAmounts(kind)
 	}
-	return kind, nil
+	if err == nil {
+		err = d.checkReferences(kind)
+	}
+	if err == nil {
+		err = d.checkCard()
+	}
+	return kind, err
 }
 
 func lowest(set fieldSet) fieldID { return fieldID(bits.TrailingZeros64(uint64(set))) }
 
 // checkKey: the payment is named by its order, or by RRN, terminal and date.
-func (d *Decoder) checkKey(*recordType) *DecodeError {
+func (d *Decoder) checkKey() *DecodeError {
 	const detail = "want order_id, or rrn, terminal_id and payment_date"
 	if d.has(fOrderID) {
 		return nil
@@ -79,7 +84,7 @@ func (d *Decoder) checkReferences(kind *recordType) *DecodeError {
 
 // checkCard: the record's own card number stands nowhere else, not even in an
 // identifier or inside of a longer number, where the search does not look.
-func (d *Decoder) checkCard(*recordType) *DecodeError {
+func (d *Decoder) checkCard() *DecodeError {
 	card := d.cardDigits()
 	if len(card) == 0 {
 		return nil

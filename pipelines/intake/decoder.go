@@ -89,6 +89,12 @@ type Decoder struct {
 	nested nestedReader
 	// exempt are names of unknown fields that are identifiers besides.
 	exempt map[string]bool
+	// order are the fields of the last record in the order in which they stood.
+	order [fieldCount]fieldID
+	// currency is the last valid one.
+	currency [3]byte
+	// lent is the memory of the events that Borrow returns.
+	lent parts
 
 	record
 }
@@ -112,7 +118,13 @@ func NewDecoder(feed Feed, key TokenKey) *Decoder {
 // Decode makes an event of one record. Origin and arrival are the caller's to
 // add, in the log record. The error is always a *DecodeError. The event shares
 // no memory with raw.
-func (d *Decoder) Decode(raw []byte) (*event.Event, error) {
+func (d *Decoder) Decode(raw []byte) (*event.Event, error) { return d.decode(raw, false) }
+
+// Borrow is Decode without an allocation: the event, and every text and slice in
+// it, is valid until the next call of the decoder and must not be kept beyond.
+func (d *Decoder) Borrow(raw []byte) (*event.Event, error) { return d.decode(raw, true) }
+
+func (d *Decoder) decode(raw []byte, lent bool) (*event.Event, error) {
 	switch {
 	case len(raw) == 0:
 		return nil, fail("", ReasonEmpty, "no bytes")
@@ -121,14 +133,17 @@ func (d *Decoder) Decode(raw []byte) (*event.Event, error) {
 	}
 	d.record.reset(raw)
 	defer d.record.forgetCard()
-	if err := d.read(); err != nil {
-		return nil, err
+	if !d.scan() {
+		d.record.reset(raw)
+		if err := d.read(); err != nil {
+			return nil, err
+		}
 	}
 	kind, err := d.check()
 	if err != nil {
 		return nil, err
 	}
-	return d.fill(kind), nil
+	return d.fill(kind, lent), nil
 }
 
 // read takes the record's fields apart: every name is looked up, every value

@@ -2,21 +2,29 @@ package intake
 
 import (
 	"crypto/sha256"
+	"unsafe"
 
 	"settlewatch/schemas/event"
 )
 
-// parts is the event and those of its messages that nearly every record has, so
-// that they are one allocation.
+// parts is the event and those of its messages that many records have, so that
+// they are one allocation, or none.
 type parts struct {
 	event      event.Event
 	amounts    event.Amounts
+	fee        event.Fee
+	fees       [1]*event.Fee
+	response   event.Response
+	line       event.Line
+	capture    event.CaptureRef
 	time       event.Time
 	parties    event.Parties
+	card       event.Card
 	provenance event.Provenance
 	references [3]event.Reference
 	list       [3]*event.Reference
-	hashes     [2][16]byte // id, raw hash
+	hashes     [4]event.ID // id, raw hash, replaced, taken back
+	token      [sha256.Size]byte
 	minor      [8]int64
 	days       int32
 	businessMs int64
@@ -29,19 +37,29 @@ type builder struct {
 	kind *recordType
 	text string // the arena
 	used int    // of minor
+	// class of the response code.
+	class Class
 }
 
-// fill makes the event of a record that has passed every check.
-func (d *Decoder) fill(kind *recordType) *event.Event {
+// fill makes the event of a record that has passed every check. If it is lent,
+// it and its texts are the decoder's own memory.
+func (d *Decoder) fill(kind *recordType, lent bool) *event.Event {
 	key := d.appendKey()
 	d.collectLeftover(kind)
-	b := builder{Decoder: d, parts: new(parts), kind: kind, text: string(d.arena)}
+	b := builder{Decoder: d, kind: kind}
+	if lent {
+		b.parts, b.text = &d.lent, unsafe.String(unsafe.SliceData(d.arena), len(d.arena))
+		*b.parts = parts{}
+	} else {
+		b.parts, b.text = new(parts), string(d.arena)
+	}
 	e := &b.event
 	e.PaymentKey = b.text[key.start:key.end]
 	e.Kind, e.Mode, e.Side, e.Stage, e.AdjustmentTarget = kind.kind, kind.mode, kind.side, kind.stage, kind.target
 	if b.uses(fMode) {
 		e.Mode = event.Mode_MODE_SINGLE + event.Mode(b.numbers[fMode])
 	}
+	b.class = ClassOf(b.string(fResponseCode))
 	e.Outcome = b.outcome()
 	e.Operation = event.Operation_OPERATION_NEW + event.Operation(b.word(fOperation, operationNew))
 	b.fillCard()
@@ -107,7 +125,14 @@ func (d *Decoder) appendKey() span {
 func (b *builder) outcome() event.Outcome {
 	switch b.kind.outcome {
 	case outcomeByClass:
-		return outcomeOfClass[ClassOf(b.string(fResponseCode))]
+		switch b.class {
+		case ClassApproved:
+			return event.Outcome_OUTCOME_ACCEPTED
+		case ClassDeclined:
+			return event.Outcome_OUTCOME_REJECTED
+		default:
+			return event.Outcome_OUTCOME_UNKNOWN
+		}
 	case outcomeByProof:
 		if b.string(fResponseCode) == proven {
 			return event.Outcome_OUTCOME_ACCEPTED
@@ -124,14 +149,14 @@ func (b *builder) fillCard() {
 	if b.cardSize == 0 {
 		return
 	}
-	card := &event.Card{}
-	card.Bin, card.Last4 = b.cardEnds()
+	c := &b.parts.card
+	c.Bin, c.Last4 = b.cardEnds()
 	if b.mac != nil {
 		b.mac.Reset()
 		b.mac.Write(b.cardDigits())
-		card.Token, card.KeyId = b.mac.Sum(nil), b.keyID
+		c.Token, c.KeyId = b.mac.Sum(b.token[:0]), b.keyID
 	}
-	b.event.Card = card
+	b.event.Card = c
 }
 
 // cardEnds are the BIN, six digits, and the last four.
@@ -159,7 +184,8 @@ func (b *builder) fillIdentity() {
 		if b.feed == Settlement {
 			replaced = LineID(acquirer, b.batch(fReplacesBatchID), b.string(fReplaces))
 		}
-		b.event.Replaces = replaced[:]
+		b.hashes[2] = replaced
+		b.event.Replaces = b.hashes[2][:]
 	}
 
 	b.hashes[1] = b.rawHash()
@@ -212,14 +238,18 @@ func (b *builder) fillAmounts() {
 		a.TransactionMinor = b.optional(fAmount)
 	}
 	if b.uses(fFee) {
-		a.Fees = []*event.Fee{{AmountMinor: b.numbers[fFee]}}
+		b.parts.fee.AmountMinor = b.numbers[fFee]
+		b.fees[0] = &b.fee
+		a.Fees = b.fees[:]
 	}
 	b.event.Amounts = a
 }
 
 func (b *builder) fillResponse() {
 	if code := b.string(fResponseCode); code != "" {
-		b.event.Response = &event.Response{Code: code, Namespace: "de39", Class: string(ClassOf(code))}
+		r := &b.response
+		r.Code, r.Namespace, r.Class = code, "de39", string(b.class)
+		b.event.Response = r
 	}
 	if b.flag(fIncremental) {
 		b.event.Special = &event.Special{Incremental: true}
@@ -244,11 +274,9 @@ func (b *builder) fillReferences() {
 	}
 	b.event.References = b.list[:n:n]
 	if b.uses(fCaptureID) || b.uses(fSequence) || b.uses(fFinal) {
-		b.event.Capture = &event.CaptureRef{
-			Id:       b.string(fCaptureID),
-			Sequence: uint32(b.word(fSequence, 0)),
-			Final:    b.flag(fFinal),
-		}
+		c := &b.capture
+		c.Id, c.Sequence, c.Final = b.string(fCaptureID), uint32(b.word(fSequence, 0)), b.flag(fFinal)
+		b.event.Capture = c
 	}
 }
 
@@ -256,15 +284,12 @@ func (b *builder) fillLine() {
 	if b.feed != Settlement {
 		return
 	}
-	line := &event.Line{
-		BatchId:    b.string(fBatchID),
-		LineId:     b.string(fLineID),
-		Occurrence: uint32(b.occurrence()),
-		FileId:     b.string(fFileID),
-	}
+	line := &b.line
+	line.BatchId, line.LineId, line.FileId = b.string(fBatchID), b.string(fLineID), b.string(fFileID)
+	line.Occurrence = uint32(b.occurrence())
 	if b.uses(fTakesBackLineID) {
-		id := LineID(b.string(fAcquirer), b.batch(fTakesBackBatchID), b.string(fTakesBackLineID))
-		line.TakesBack = id[:]
+		b.hashes[3] = LineID(b.string(fAcquirer), b.batch(fTakesBackBatchID), b.string(fTakesBackLineID))
+		line.TakesBack = b.hashes[3][:]
 	}
 	b.event.Line = line
 	if b.uses(fStage) {

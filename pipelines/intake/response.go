@@ -44,6 +44,12 @@ func invertClasses() map[string]Class {
 
 // ClassOf is the class of a response code; unknown where no list names it.
 func ClassOf(code string) Class {
+	switch code {
+	case "":
+		return ClassUnknown
+	case proven: // nearly all of them
+		return ClassApproved
+	}
 	if class, listed := classOfCode[code]; listed {
 		return class
 	}
@@ -63,12 +69,6 @@ const (
 	// The field `status`; absent means accepted.
 	outcomeByStatus
 )
-
-var outcomeOfClass = map[Class]event.Outcome{
-	ClassApproved: event.Outcome_OUTCOME_ACCEPTED,
-	ClassDeclined: event.Outcome_OUTCOME_REJECTED,
-	ClassUnknown:  event.Outcome_OUTCOME_UNKNOWN,
-}
 
 // statusOutcomes goes with the allowed texts of the field `status`.
 var statusOutcomes = [...]event.Outcome{

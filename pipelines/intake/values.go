@@ -248,13 +248,12 @@ func parseOffset(text []byte) (ms int64, ok bool) {
 }
 
 func parseDigits(text []byte) (n int64, ok bool) {
+	ok = true
 	for _, c := range text {
-		if c-'0' >= 10 {
-			return 0, false
-		}
+		ok = ok && c-'0' < 10
 		n = n*10 + int64(c-'0')
 	}
-	return n, true
+	return n, ok
 }
 
 func daysIn(year, month int64) int64 {

@@ -1,0 +1,224 @@
+package intake
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+)
+
+// The fast path. Nearly every record is a flat object of known fields, written in
+// printable ASCII without an escape, by one program that always writes the fields
+// in one order. Reading such a record with a general JSON tokenizer costs several
+// times what everything else here does. scan reads it in one pass and fills the
+// same scratch memory with the same parsers of values, so that what follows (the
+// checks of the record, the event) is the same code on the same data.
+//
+// It never refuses a record: it gives up on anything that is not ordinary, wrong
+// values included, and the strict reader starts over and says what is the matter.
+// So nothing can pass here that would not pass there, card numbers least of all:
+// fields that the feed does not know are left to the strict reader, and known ones
+// are searched by their own parsers. FuzzFast holds the two to each other.
+
+// scan reads d.raw; false means that the strict reader has to.
+func (d *Decoder) scan() bool {
+	raw := d.raw
+	last := len(raw) - 1
+	if last < 1 || raw[0] != '{' || raw[last] != '}' || !printable(raw) {
+		return false
+	}
+	// Without escapes a text in the arena stands where it stands in the record.
+	d.arena = append(d.arena[:0], raw...)
+	at := 1
+	for n := range d.order {
+		at = skipSpaces(raw, at)
+		// The field that stood here in the last record is likely to do so again.
+		id := d.order[n]
+		if name := quotedNames[id]; len(raw)-at >= len(name) && string(raw[at:at+len(name)]) == name {
+			at += len(name)
+		} else if id, at = d.scanName(raw, at); at == 0 {
+			return false
+		}
+		d.order[n] = id
+		if d.has(id) {
+			return false
+		}
+		if at = skipSpaces(raw, at); raw[at] != ':' {
+			return false
+		}
+		at = skipSpaces(raw, at+1)
+		end := d.scanValue(raw, id, at)
+		if end == 0 {
+			return false
+		}
+		d.present |= 1 << id
+		d.where[id] = span{at, end}
+		at = skipSpaces(raw, end)
+		switch {
+		case raw[at] == '}':
+			return at == last
+		case raw[at] != ',':
+			return false
+		}
+		at++
+	}
+	return false // there are no more fields than these
+}
+
+// skipSpaces needs no bound: the record ends with a brace.
+func skipSpaces(raw []byte, at int) int {
+	for raw[at] == ' ' {
+		at++
+	}
+	return at
+}
+
+// scanName reads the quoted name at raw[at:] and returns where it ends; 0 if it is
+// not one of the feed's fields.
+func (d *Decoder) scanName(raw []byte, at int) (id fieldID, end int) {
+	if raw[at] != '"' {
+		return 0, 0
+	}
+	if end = closing(raw, at+1); end == 0 {
+		return 0, 0
+	}
+	id, known := d.known[string(raw[at+1:end])]
+	if !known {
+		return 0, 0
+	}
+	return id, end + 1
+}
+
+// quotedNames are the names as they stand in a record.
+var quotedNames = quoteNames()
+
+func quoteNames() (names [fieldCount]string) {
+	for id := range names {
+		names[id] = `"` + fields[id].name + `"`
+	}
+	return names
+}
+
+// scanValue reads the value at raw[at:] and returns where it ends; 0 if it is not
+// an ordinary one for the field.
+func (d *Decoder) scanValue(raw []byte, id fieldID, at int) (end int) {
+	reason, shape := ReasonWrongType, fields[id].shape
+	switch c := raw[at]; {
+	case c == '"':
+		if end = closing(raw, at+1); end == 0 {
+			return 0
+		}
+		reason = d.scanText(id, span{at + 1, end})
+		end++
+	case shape == shapeAmount, shape == shapeCount:
+		if end = skipInteger(raw, at); end == 0 {
+			return 0
+		}
+		reason, _ = d.parseNumber(id, raw[at:end])
+	case shape == shapeBool:
+		for _, word := range [...]string{"true", "false"} {
+			if bytes.HasPrefix(raw[at:], []byte(word)) {
+				end = at + len(word)
+				reason, _ = d.parseBool(id, raw[at:end])
+			}
+		}
+	}
+	if reason != "" {
+		return 0
+	}
+	return end
+}
+
+// scanText files a text. All its characters are known to be printable.
+func (d *Decoder) scanText(id fieldID, where span) (reason Reason) {
+	f, text := &fields[id], d.arena[where.start:where.end]
+	d.texts[id] = where
+	switch f.shape {
+	case shapeAmount, shapeCount, shapeBool:
+		return ReasonWrongType
+	case shapeCard:
+		reason, _ = d.parseCard(d.raw[where.start-1 : where.end+1])
+		clear(text)
+		return reason
+	case shapeText, shapeKeyPart:
+		if len(text) == 0 || len(text) > maxTextRunes || f.shape == shapeKeyPart && bytes.IndexByte(text, '|') >= 0 {
+			return ReasonBadText
+		}
+		if !f.identifier && len(text) >= minCardDigits-1 {
+			reason, _ = d.nested.search(text)
+		}
+		return reason
+	case shapeCurrency:
+		if string(text) == string(d.currency[:]) {
+			return ""
+		}
+		if reason, _ = d.parseText(id, text); reason == "" {
+			copy(d.currency[:], text)
+		}
+		return reason
+	default:
+		reason, _ = d.parseText(id, text)
+		return reason
+	}
+}
+
+// skipInteger is where an integer ends; 0 if it is none that JSON allows.
+func skipInteger(raw []byte, at int) int {
+	if raw[at] == '-' {
+		at++
+	}
+	first := at
+	for raw[at]-'0' < 10 {
+		at++
+	}
+	if at == first || raw[first] == '0' && at > first+1 {
+		return 0
+	}
+	return at
+}
+
+// closing is where the next quote stands; 0 if there is none. Texts are short, and
+// eight bytes at a time are cheaper than a call.
+func closing(raw []byte, at int) int {
+	const quotes = '"' * ones
+	for ; at+8 <= len(raw); at += 8 {
+		w := binary.LittleEndian.Uint64(raw[at:]) ^ quotes
+		if found := (w - ones) &^ w & highs; found != 0 {
+			return at + bits.TrailingZeros64(found)/8
+		}
+	}
+	for ; at < len(raw); at++ {
+		if raw[at] == '"' {
+			return at
+		}
+	}
+	return 0
+}
+
+// One bit in each of eight bytes.
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// printable tells whether all bytes are ASCII characters from space to tilde and
+// none a backslash, eight at a time. The high bit of each byte of bad is set for
+// what is outside of ASCII, above tilde, below space, or a backslash; a borrow or
+// carry can only come out of a byte that is bad itself.
+func printable(raw []byte) bool {
+	const (
+		spaces    = ' ' * ones
+		backslash = '\\' * ones
+	)
+	var bad uint64
+	for ; len(raw) >= 8; raw = raw[8:] {
+		w := binary.LittleEndian.Uint64(raw)
+		escape := w ^ backslash
+		bad |= w | (w + ones) | (w - spaces) | (escape-ones)&^escape
+	}
+	for _, c := range raw {
+		if c < ' ' || c >= 0x7F || c == '\\' {
+			return false
+		}
+	}
+	return bad&highs == 0
+}
