@@ -45,6 +45,8 @@ const (
 type State struct {
 	// OnCommit, if set, is asked before each commit what is to happen to it.
 	OnCommit func(c stage.Commit) StateFault
+	// OnRestore, if set, is asked before each restore what is to happen to it.
+	OnRestore func(stage.Stored) StateFault
 	// MidLoad, if set, is called between the reads that make up a Load, with no
 	// lock held: the place to let another owner commit.
 	MidLoad func()
@@ -257,6 +259,65 @@ func (o *StateOwner) apply(c stage.Commit) error {
 		} else {
 			h.buckets[b.Index] = copied(b.Value)
 		}
+	}
+	return nil
+}
+
+// Restore implements stage.State. A crash half-way leaves nothing stored, which
+// is what statestore's steps come to.
+func (o *StateOwner) Restore(ctx context.Context, s stage.Stored) error {
+	if err := o.alive(ctx); err != nil {
+		return err
+	}
+	if s.Sequence == 0 || s.RingFirst == 0 || s.RingFirst+uint64(len(s.Ring)) != s.Sequence+1 {
+		return fmt.Errorf("restore sequence %d: the ring does not end there", s.Sequence)
+	}
+	fault := StateOK
+	if o.store.OnRestore != nil {
+		fault = o.store.OnRestore(s)
+	}
+	switch fault {
+	case StateOK:
+		return o.restore(s)
+	case StateRequestLost:
+		return ErrReplyLost
+	case StateReplyLost:
+		_ = o.restore(s) // its answer is what got lost
+		return ErrReplyLost
+	case StateCrashBefore:
+		o.crashed = true
+		return ErrCrashed
+	case StateCrashAfter:
+		_ = o.restore(s)
+		o.crashed = true
+		return ErrCrashed
+	default:
+		panic(fmt.Sprintf("sim: unknown StateFault %d", fault))
+	}
+}
+
+// restore is restore.lua, all of its steps at once.
+func (o *StateOwner) restore(s stage.Stored) error {
+	o.store.mu.Lock()
+	defer o.store.mu.Unlock()
+	h := &o.store.held
+	switch {
+	case o.token == "" || h.token != o.token:
+		return fmt.Errorf("restore sequence %d: %w: another owner's token", s.Sequence, stage.ErrFenced)
+	case h.stored && h.sequence == s.Sequence && h.offset == s.Offset:
+		return nil
+	case h.stored:
+		return fmt.Errorf("restore sequence %d: %w: sequence %d is stored", s.Sequence, stage.ErrFenced, h.sequence)
+	}
+	*h = stateHeld{
+		token: h.token, stored: true, sequence: s.Sequence, offset: s.Offset, meta: copied(s.Meta),
+		ringFirst: s.RingFirst, buckets: make(map[int][]byte),
+	}
+	for _, d := range s.Ring {
+		h.ring = append(h.ring, copied(d))
+	}
+	for _, b := range s.Buckets {
+		h.buckets[b.Index] = copied(b.Value)
 	}
 	return nil
 }

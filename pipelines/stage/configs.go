@@ -31,23 +31,52 @@ func (c *Configs) Follow(ctx context.Context, log Log) error {
 	defer func() { _ = reader.Close() }()
 	var offset int64
 	for ctx.Err() == nil {
-		batch, err := reader.Fetch(ctx, offset, time.Second)
+		next, err := c.read(ctx, reader, offset)
 		if ctx.Err() != nil {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("fetch %s at %d: %w", topic.Config.Name, offset, err)
+			return err
 		}
-		for _, r := range batch.Records {
-			config := new(event.Config)
-			if err := config.UnmarshalVT(r.Value); err != nil {
-				return fmt.Errorf("decode configuration %d: %w", r.Offset, err)
-			}
-			c.set(config)
-		}
-		offset = max(offset, batch.Next)
+		offset = next
 	}
 	return nil
+}
+
+// CatchUp reads what the configuration topic holds now. An ingest service does it
+// before it appends anything, to know how many partitions the log must have.
+func (c *Configs) CatchUp(ctx context.Context, log Log) error {
+	reader, err := log.Open(topic.Config.Name, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", topic.Config.Name, err)
+	}
+	defer func() { _ = reader.Close() }()
+	first, end, err := reader.Bounds(ctx)
+	if err != nil {
+		return fmt.Errorf("read bounds of %s: %w", topic.Config.Name, err)
+	}
+	for offset := first; offset < end; {
+		if offset, err = c.read(ctx, reader, offset); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read takes what one fetch brings.
+func (c *Configs) read(ctx context.Context, reader Reader, offset int64) (next int64, err error) {
+	batch, err := reader.Fetch(ctx, offset, time.Second)
+	if err != nil {
+		return 0, fmt.Errorf("fetch %s at %d: %w", topic.Config.Name, offset, err)
+	}
+	for _, r := range batch.Records {
+		config := new(event.Config)
+		if err := config.UnmarshalVT(r.Value); err != nil {
+			return 0, fmt.Errorf("decode configuration %d: %w", r.Offset, err)
+		}
+		c.set(config)
+	}
+	return max(offset, batch.Next), nil
 }
 
 func (c *Configs) set(config *event.Config) {

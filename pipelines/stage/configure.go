@@ -67,6 +67,9 @@ func (c *Configure) append(ctx context.Context, source string, raw *Record, part
 	if err := config.UnmarshalVT(raw.Value); err != nil {
 		return fmt.Errorf("decode configuration %d: %w", raw.Offset, err)
 	}
+	if err := samePartitions(partitions, config); err != nil {
+		return fmt.Errorf("configuration %d: %w", raw.Offset, err)
+	}
 	value, err := (&event.LogRecord{
 		Origin:    &event.Origin{Source: source, Offset: raw.Offset},
 		ArrivalMs: raw.TimeMs,

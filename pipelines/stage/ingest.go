@@ -87,9 +87,9 @@ func (i *Ingest) own(ctx context.Context, a Assignment, source event.Source) err
 	if err != nil {
 		return err
 	}
-	partitions, err := i.Log.Partitions(ctx, topic.PaymentLog.Name)
+	partitions, err := countPartitions(ctx, i.Log, i.Configs.Latest())
 	if err != nil {
-		return fmt.Errorf("partitions of %s: %w", topic.PaymentLog.Name, err)
+		return err
 	}
 	s := &ingestion{
 		Ingest: i, assignment: a, name: source, source: source.String(), reader: reader,
@@ -320,6 +320,9 @@ func (s *ingestion) topicExpected(ctx context.Context) (bool, error) {
 // flush appends what is queued, waits for every acknowledgement, and only then
 // commits. A crash in between repeats, and the reader's rule drops the repeats.
 func (s *ingestion) flush(ctx context.Context) error {
+	if err := samePartitions(len(s.outbox), s.Configs.Latest()); err != nil {
+		return err
+	}
 	s.batches = s.batches[:0]
 	for p, records := range s.outbox {
 		if len(records) > 0 {

@@ -23,9 +23,12 @@ var ErrLogChanged = errors.New("the payment log is not the one that the state wa
 type Joiner struct {
 	Log Log
 	// State opens the state of one partition for a new owner.
-	State  func(partition int32) State
-	Clock  Clock
-	Logger *slog.Logger
+	State func(partition int32) State
+	// Checkpoints are where a state comes back from that the store has lost. Nil:
+	// then it is folded from the beginning of the log.
+	Checkpoints Checkpoints
+	Clock       Clock
+	Logger      *slog.Logger
 	// FencedWait is how long an owner that was fenced stays away before it draws a
 	// token again, if its assignment lasts. Defaults to 2s.
 	FencedWait time.Duration
@@ -34,6 +37,11 @@ type Joiner struct {
 	CommitEvery time.Duration
 	// Seen is told of every batch; nil is silent.
 	Seen func(JoinProgress)
+	// Refuse takes a record of the log that is none of ours, for example to a
+	// dead-letter topic; it is left out of the fold, wherever and whenever it is
+	// folded. It may be called again for the same record after a restart. Nil: such a
+	// record ends Own with its error.
+	Refuse func(ctx context.Context, r Refused) error
 }
 
 // JoinProgress is what one batch of a partition came to.
@@ -90,7 +98,9 @@ type folding struct {
 	store      State
 	state      *join.State
 	recorder   *join.Recorder
-	ending     string // the calendar that was last said to end soon
+	config     *event.Config // in force; nil before the first
+	counted    time.Time     // when the log's partitions were counted last
+	ending     string        // the calendar that was last said to end soon
 
 	sequence  uint64 // of the last commit
 	committed int64
@@ -134,30 +144,32 @@ func (f *folding) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read bounds: %w", err)
 	}
-	if stored.Meta == nil {
-		if first > 0 {
-			return fmt.Errorf("%w: nothing is stored, and the log begins at offset %d: a fold must begin at 0", ErrLogChanged, first)
-		}
-		f.state = join.New()
+	if stored.Meta != nil {
+		err = f.resume(ctx, stored, first, end)
 	} else {
-		buckets := make([]join.Bucket, len(stored.Buckets))
-		for i, b := range stored.Buckets {
-			buckets[i] = join.Bucket{Index: b.Index, Value: b.Value}
-		}
-		if f.state, f.position, err = join.Load(stored.Meta, buckets, stored.Ring); err != nil {
-			return fmt.Errorf("load: %w", err)
-		}
-		if f.position.Offset < first || f.position.Offset > end {
-			return fmt.Errorf("%w: the state stands at offset %d, the log holds %d to %d", ErrLogChanged, f.position.Offset, first, end)
-		}
-		if err := f.checkPrevious(ctx, first); err != nil {
-			return err
-		}
+		stored, err = f.restore(ctx, first, end)
+	}
+	if err == nil {
+		err = f.checkPartitions(ctx)
+	}
+	if err != nil {
+		return err
 	}
 	f.sequence, f.committed = stored.Sequence, f.position.Offset
 	f.recorder = join.NewRecorder(f.state)
 	f.Logger.Info("partition loaded", "partition", f.assignment.Partition, "offset", f.position.Offset, "payments", f.state.Payments())
 	return nil
+}
+
+// checkPartitions counts the log's partitions now and then: somebody may add some.
+func (f *folding) checkPartitions(ctx context.Context) error {
+	now := f.Clock.Now()
+	if !f.counted.IsZero() && now.Sub(f.counted) < partitionsEvery {
+		return nil
+	}
+	_, err := countPartitions(ctx, f.Log, f.config)
+	f.counted = now
+	return err
 }
 
 // checkPrevious compares the record before the stored position with the hash that
@@ -203,13 +215,16 @@ func (f *folding) batch(ctx context.Context) error {
 		if r.Offset < f.position.Offset {
 			continue
 		}
-		if err := f.fold(r); err != nil {
+		if err := f.fold(ctx, r); err != nil {
 			return fmt.Errorf("fold offset %d: %w", r.Offset, err)
 		}
 	}
 	if ending := f.state.CalendarEnding(); ending != f.ending {
 		f.ending = ending
 		f.Logger.Warn("a calendar ends soon, payments due later will be held: load its next version", "calendar", ending)
+	}
+	if err := f.checkPartitions(ctx); err != nil {
+		return err
 	}
 	if err := f.publish(ctx); err != nil {
 		return err
@@ -228,18 +243,39 @@ func (f *folding) batch(ctx context.Context) error {
 	return nil
 }
 
-func (f *folding) fold(r *Record) error {
+func (f *folding) fold(ctx context.Context, r *Record) error {
+	if err := f.decode(r); err != nil {
+		if f.Refuse == nil {
+			return err
+		}
+		// Refused before the commit: a crash between repeats, never loses.
+		refused := Refused{Topic: f.assignment.Topic, Partition: f.assignment.Partition, Record: *r, Err: err}
+		if err := f.Refuse(ctx, refused); err != nil {
+			return fmt.Errorf("refuse: %w", err)
+		}
+	} else {
+		if config := f.record.GetConfig(); config != nil {
+			f.config = config
+			f.counted = time.Time{} // count again before anything of this batch is published
+		}
+		if err := f.state.Step(&f.record, &f.out); err != nil {
+			return err
+		}
+	}
+	f.position = join.Position{Offset: r.Offset + 1, RecordSum: xxhash.Sum64(r.Value)}
+	return nil
+}
+
+var errNoOrigin = errors.New("decode: the record has no origin")
+
+func (f *folding) decode(r *Record) error {
 	f.record = event.LogRecord{}
 	if err := f.record.UnmarshalVT(r.Value); err != nil {
 		return fmt.Errorf("decode: %w", err)
 	}
 	if f.record.Origin == nil {
-		return errors.New("decode: the record has no origin")
+		return errNoOrigin
 	}
-	if err := f.state.Step(&f.record, &f.out); err != nil {
-		return err
-	}
-	f.position = join.Position{Offset: r.Offset + 1, RecordSum: xxhash.Sum64(r.Value)}
 	return nil
 }
 

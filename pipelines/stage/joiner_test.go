@@ -29,6 +29,9 @@ type joinWorld struct {
 	log   *sim.Log
 	store *sim.State
 	group *offsets
+	// what the joiners of this world are given beside it
+	checkpoints stage.Checkpoints
+	refuse      func(context.Context, stage.Refused) error
 }
 
 func newJoinWorld(t *testing.T, records ...*event.LogRecord) *joinWorld {
@@ -63,6 +66,7 @@ func (w *joinWorld) joiner(b *breakdown) *stage.Joiner {
 		State: func(int32) stage.State { return frailState{w.store.Owner(), b} },
 		Clock: &handClock{ms: monday10, step: 1}, Logger: slog.New(slog.DiscardHandler),
 		FencedWait: time.Nanosecond, CommitEvery: time.Millisecond,
+		Checkpoints: w.checkpoints, Refuse: w.refuse,
 	}
 }
 

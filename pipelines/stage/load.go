@@ -69,7 +69,7 @@ type LoadOptions struct {
 	Progress func(LoadProgress)
 }
 
-// Refused is a record that makes no row though it should.
+// Refused is a record that makes no row, or nothing to fold, though it should.
 type Refused struct {
 	Topic     string
 	Partition int32

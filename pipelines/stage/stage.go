@@ -139,6 +139,10 @@ type State interface {
 	// Commit applies c once, also when called again after a lost reply. It
 	// returns ErrFenced when token, sequence or offset are not the stored ones.
 	Commit(ctx context.Context, c Commit) error
+	// Restore stores a whole state, as Load gives it, where nothing is stored, and
+	// is applied whole or not at all. It returns ErrFenced when the token is not the
+	// stored one, or something is stored.
+	Restore(ctx context.Context, s Stored) error
 }
 
 // Clock tells the time; tests and the simulation inject their own.

@@ -97,7 +97,8 @@ func final(err error) bool {
 	var corrupt *CorruptError
 	var fenced *fencedError
 	var limit *LimitError
-	return errors.As(err, &corrupt) || errors.As(err, &fenced) || errors.As(err, &limit)
+	return errors.As(err, &corrupt) || errors.As(err, &fenced) || errors.As(err, &limit) ||
+		errors.Is(err, errMoved) || errors.Is(err, ErrTrimmed)
 }
 
 // explain names the address and what to check.

@@ -1,6 +1,7 @@
 package statestore
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	_ "embed" // the scripts
@@ -153,6 +154,7 @@ func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
 // it: whoever has one can commit.
 type fencedError struct {
 	partition string
+	verb      string // defaults to commit
 	sequence  uint64
 	reason    string
 }
@@ -161,7 +163,7 @@ func (e *fencedError) Error() string {
 	if e.sequence == 0 {
 		return fmt.Sprintf("load %s: %s: %s", e.partition, stage.ErrFenced, e.reason)
 	}
-	return fmt.Sprintf("commit sequence %d of %s: %s: %s", e.sequence, e.partition, stage.ErrFenced, e.reason)
+	return fmt.Sprintf("%s sequence %d of %s: %s: %s", cmp.Or(e.verb, "commit"), e.sequence, e.partition, stage.ErrFenced, e.reason)
 }
 
 func (e *fencedError) Unwrap() error { return stage.ErrFenced }

@@ -49,6 +49,8 @@ func State(t *testing.T, open func(t *testing.T) func() stage.State) {
 		{"many buckets", testManyBuckets},
 		{"load beside commits", testLoadBesideCommits},
 		{"two owners racing", testRace},
+		{"restore", testRestore},
+		{"restore is fenced", testRestoreFenced},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open(t)) })
 	}
