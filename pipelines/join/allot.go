@@ -115,10 +115,11 @@ func (l *ledger) excess() int64 {
 		l.owed = append(l.owed, owed)
 		l.sides = append(l.sides, side{})
 	}
+	capped := l.limit(l.owed) // first: an alert that ends shows what is obliged, lines or not
 	if last < 0 || len(l.lines) == 0 {
 		return 0
 	}
-	l.fillSides(last, l.limit(l.owed))
+	l.fillSides(last, capped)
 	var total int64
 	for i := range l.sides {
 		s := &l.sides[i]
@@ -171,7 +172,7 @@ func (l *ledger) fillSides(last int, capped bool) {
 func (l *ledger) credited() int64 {
 	var sum int64
 	for _, f := range l.standing {
-		if f.kind == event.Kind_KIND_ADJUSTMENT && f.target == event.AdjustmentTarget_ADJUSTMENT_TARGET_CREDIT && f.effective() {
+		if f.isCredit() && f.effective() {
 			sum += f.amount
 		}
 	}

@@ -99,7 +99,8 @@ func (l *ledger) stand(facts []fact) {
 	for i := range facts {
 		f := &facts[i]
 		l.standing = append(l.standing, f)
-		corrected = corrected || !f.replaces.IsZero()
+		// A cancellation that names nothing cancels nothing, and is no report either.
+		corrected = corrected || !f.replaces.IsZero() || f.operation == event.Operation_OPERATION_CANCELLATION
 	}
 	if !corrected {
 		return
@@ -150,11 +151,16 @@ func (f *fact) effective() bool {
 	switch {
 	case f.kind == event.Kind_KIND_SETTLEMENT, f.kind == event.Kind_KIND_PAYOUT_RETURN,
 		f.kind == event.Kind_KIND_LINE_REVERSAL, f.kind == event.Kind_KIND_HOLD, f.kind == event.Kind_KIND_RELEASE,
-		f.target == event.AdjustmentTarget_ADJUSTMENT_TARGET_CREDIT:
+		f.isCredit():
 		return f.outcome == event.Outcome_OUTCOME_UNKNOWN || f.outcome == event.Outcome_OUTCOME_ACCEPTED
 	default:
 		return f.outcome == event.Outcome_OUTCOME_ACCEPTED
 	}
+}
+
+// isCredit: an adjustment that takes back what was settled too much.
+func (f *fact) isCredit() bool {
+	return f.kind == event.Kind_KIND_ADJUSTMENT && f.target == event.AdjustmentTarget_ADJUSTMENT_TARGET_CREDIT
 }
 
 func (f *fact) definite() bool {

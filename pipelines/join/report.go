@@ -90,7 +90,7 @@ func closingReason(f *fact) string {
 		return reason
 	}
 	switch {
-	case f.kind == event.Kind_KIND_ADJUSTMENT && f.target == event.AdjustmentTarget_ADJUSTMENT_TARGET_CREDIT:
+	case f.isCredit():
 		return "credited"
 	case f.kind == event.Kind_KIND_ADJUSTMENT:
 		return "adjusted"
