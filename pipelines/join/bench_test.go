@@ -1,0 +1,289 @@
+package join
+
+import (
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"runtime"
+	"syscall"
+	"testing"
+
+	"settlewatch/schemas/event"
+)
+
+// benchPayments is the size of the workload: three events each but for two in a
+// hundred, as in the comparison with stream engines.
+var benchPayments = flag.Int("payments", 100_000, "payments of the benchmarks")
+
+// The workload plays a payment every 10 ms: authorized, captured two seconds later
+// and settled a quarter of an hour after that. Every feed marks each 10 s.
+const (
+	benchStepMs   = 10
+	benchLagMs    = 2_000
+	benchSettleMs = 1_000_000
+	benchMarkMs   = 10_000
+)
+
+// benchLog is a log in its encoded form: length-prefixed records.
+type benchLog struct {
+	bytes  []byte
+	events int
+}
+
+func (l *benchLog) add(r *event.LogRecord) {
+	b, err := r.MarshalVT()
+	if err != nil {
+		panic(err)
+	}
+	l.bytes = append(binary.AppendUvarint(l.bytes, uint64(len(b))), b...)
+	if r.GetEvent() != nil {
+		l.events++
+	}
+}
+
+// each calls fold with every record.
+func (l *benchLog) each(fold func(value []byte)) {
+	for rest := l.bytes; len(rest) > 0; {
+		n, at := binary.Uvarint(rest)
+		fold(rest[at : at+int(n)])
+		rest = rest[at+int(n):]
+	}
+}
+
+// newBenchLog is the log of n payments; those that are never settled stay open.
+func newBenchLog(n int, settled bool) *benchLog {
+	l := new(benchLog)
+	var offsets [3]int64
+	lag := [3]int64{0, benchLagMs, benchLagMs + benchSettleMs}
+	slots := int64(n) + lag[2]/benchStepMs
+	if !settled {
+		slots = int64(n) + lag[1]/benchStepMs
+	}
+	for slot := range slots {
+		at := monday10 + slot*benchStepMs
+		for kind := range 3 {
+			i := slot - lag[kind]/benchStepMs
+			if i < 0 || i >= int64(n) || (kind > 0 && i%50 == 3) || (kind == 2 && (!settled || i%1000 == 7)) {
+				continue
+			}
+			l.add(benchRecord(kind, i, at, offsets[kind]))
+			offsets[kind]++
+		}
+		if at%benchMarkMs == 0 {
+			for _, f := range feeds {
+				l.add(markOf(f, at))
+			}
+		}
+	}
+	for _, f := range feeds {
+		l.add(markOf(f, monday10+slots*benchStepMs))
+	}
+	return l
+}
+
+func benchRecord(kind int, i, at, offset int64) *event.LogRecord {
+	amount := 100 + (i*2654435761)%1_000_000
+	key := fmt.Sprintf("acq1|o|%012d", i)
+	e := &event.Event{
+		Id: testID(key, fmt.Sprint(kind)), PaymentKey: key, Operation: event.Operation_OPERATION_NEW, Outcome: event.Outcome_OUTCOME_ACCEPTED,
+		Amounts:    &event.Amounts{Currency: "CNY", TransactionMinor: &amount},
+		References: []*event.Reference{{Type: "order", Value: key[7:]}},
+		Time:       &event.Time{BusinessMs: ptr(at), Zone: "Asia/Shanghai", ZoneFrom: "record"},
+		Parties:    &event.Parties{Acquirer: "acq1", Merchant: fmt.Sprintf("m%d", 1000+i%5000), Terminal: fmt.Sprintf("t%d", 10_000+i%20_000)},
+		Provenance: &event.Provenance{Profile: "json", ProfileVersion: 1, RawHash: testID(key, "raw")},
+	}
+	switch kind {
+	case 0:
+		e.Kind, e.Mode = event.Kind_KIND_AUTHORIZATION, event.Mode_MODE_DUAL
+		e.Response = &event.Response{Code: "00", Namespace: "de39", Class: "approved"}
+		e.Amounts.ApprovedMinor = &amount
+	case 1:
+		e.Kind = event.Kind_KIND_CAPTURE
+	default:
+		e.Kind, e.Stage = event.Kind_KIND_SETTLEMENT, event.Stage_STAGE_PAID_OUT
+		e.Amounts.GrossMinor = &amount
+		e.Line = &event.Line{BatchId: "b1", LineId: fmt.Sprint(i)}
+		e.Time = &event.Time{SettlementDate: ptr(int32(20514))}
+	}
+	return &event.LogRecord{
+		Origin: &event.Origin{Source: feeds[kind], Offset: offset}, ArrivalMs: at, Body: &event.LogRecord_Event{Event: e},
+	}
+}
+
+// benchState folds a whole log in batches of 3,000 records, each committed.
+type benchState struct {
+	state    *State
+	out      Output
+	recorder *Recorder
+	sequence uint64
+	held     map[int]int // bytes of each bucket as stored
+	ring     []int
+	ringFrom uint64
+	sent     int // bytes of all commits
+}
+
+const benchBatch = 3000
+
+func newBenchState(b *testing.B) *benchState {
+	b.Helper()
+	s := &benchState{state: New(), held: map[int]int{}, ringFrom: 1}
+	if err := s.state.Step(configRecord(testConfig(nil), 0), &s.out); err != nil {
+		b.Fatal(err)
+	}
+	s.recorder = NewRecorder(s.state)
+	return s
+}
+
+func (s *benchState) fold(b *testing.B, l *benchLog) {
+	b.Helper()
+	n := 0
+	l.each(func(value []byte) {
+		s.foldRecord(b, value)
+		if n++; n%benchBatch == 0 {
+			s.commit(b)
+		}
+	})
+	s.commit(b)
+}
+
+func (s *benchState) commit(b *testing.B) {
+	b.Helper()
+	s.out.Alerts, s.out.Payments = s.out.Alerts[:0], s.out.Payments[:0]
+	s.sequence++
+	c, err := s.recorder.Commit(s.sequence, Position{Offset: int64(s.sequence)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s.sent += len(c.Delta) + len(c.Meta)
+	s.ring = append(s.ring, len(c.Delta))
+	for _, x := range c.Buckets {
+		s.sent += len(x.Value)
+		s.held[x.Index] = len(x.Value)
+	}
+	for s.ringFrom < c.TrimTo {
+		s.ring, s.ringFrom = s.ring[1:], s.ringFrom+1
+	}
+}
+
+// stored bytes of snapshot and ring.
+func (s *benchState) stored() (snapshot, ring int) {
+	for _, n := range s.held {
+		snapshot += n
+	}
+	for _, n := range s.ring {
+		ring += n
+	}
+	return snapshot, ring
+}
+
+func cpuNs(b *testing.B) int64 {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
+}
+
+func heapBytes() float64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
+}
+
+// BenchmarkFold folds the workload's log, encoded as it lies in Kafka, with all
+// commits but for Redis itself, up to before the first due time.
+func BenchmarkFold(b *testing.B) {
+	l := newBenchLog(*benchPayments, true)
+	b.ReportAllocs()
+	var cpu int64
+	var sent int
+	for b.Loop() {
+		s := newBenchState(b)
+		before := cpuNs(b)
+		s.fold(b, l)
+		cpu += cpuNs(b) - before
+		sent += s.sent
+	}
+	events := float64(l.events * b.N)
+	b.ReportMetric(float64(cpu)/events, "cpu-ns/event")
+	b.ReportMetric(float64(sent)/events, "redis-B/event")
+}
+
+// BenchmarkDue judges every payment at the moment when evidence is due, and then
+// ends their lives.
+func BenchmarkDue(b *testing.B) {
+	l := newBenchLog(*benchPayments, true)
+	b.ReportAllocs()
+	var due, end int64
+	for b.Loop() {
+		b.StopTimer()
+		s := newBenchState(b)
+		s.fold(b, l)
+		pass := func(t int64) int64 {
+			before := cpuNs(b)
+			for _, f := range feeds {
+				if err := s.state.Step(markOf(f, t), &s.out); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for s.state.Pending() {
+				if err := s.state.Drain(&s.out); err != nil {
+					b.Fatal(err)
+				}
+				s.out.Alerts, s.out.Payments = s.out.Alerts[:0], s.out.Payments[:0]
+			}
+			return cpuNs(b) - before
+		}
+		b.StartTimer()
+		due += pass(tuesday12 + 1)
+		end += pass(tuesday12 + 100*day)
+	}
+	payments := float64(*benchPayments * b.N)
+	b.ReportMetric(float64(due)/payments, "due-cpu-ns/payment")
+	b.ReportMetric(float64(end)/payments, "end-cpu-ns/payment")
+}
+
+// BenchmarkMemory says what a payment takes in memory and in the store, open
+// (authorized and captured) and settled and kept (judged after its due time); and
+// what it takes to load a partition of open ones.
+func BenchmarkMemory(b *testing.B) {
+	for b.Loop() {
+		for _, settled := range []bool{false, true} {
+			name := map[bool]string{false: "open", true: "settled"}[settled]
+			l := newBenchLog(*benchPayments, settled)
+			s := newBenchState(b)
+			before := heapBytes()
+			s.fold(b, l)
+			if settled {
+				end := new(benchLog)
+				for range 1 + *benchPayments/judgedPerRecord {
+					for _, f := range feeds {
+						end.add(markOf(f, tuesday12+1))
+					}
+				}
+				s.fold(b, end)
+			}
+			s.out = Output{}
+			payments := float64(s.state.Payments())
+			b.ReportMetric((heapBytes()-before)/payments, name+"-heap-B/payment")
+			snapshot, ring := s.stored()
+			b.ReportMetric(float64(snapshot)/payments, name+"-snapshot-B/payment")
+			b.ReportMetric(float64(ring)/payments, name+"-ring-B/payment")
+			runtime.KeepAlive(s)
+			runtime.KeepAlive(l)
+		}
+	}
+}
+
+func (s *benchState) foldRecord(b *testing.B, value []byte) {
+	b.Helper()
+	var r event.LogRecord
+	if err := r.UnmarshalVT(value); err != nil {
+		b.Fatal(err)
+	}
+	if err := s.state.Step(&r, &s.out); err != nil {
+		b.Fatal(err)
+	}
+}
