@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"fmt"
+	"path"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ type Configs struct {
 	mu     sync.Mutex
 	latest *event.Config
 	clocks map[string]event.Clock
+	places map[string][]*event.ExpectedSource // by raw partition
 }
 
 // NewConfigs knows nothing yet; Follow fills it.
@@ -80,15 +82,18 @@ func (c *Configs) read(ctx context.Context, reader Reader, offset int64) (next i
 }
 
 func (c *Configs) set(config *event.Config) {
-	clocks := make(map[string]event.Clock)
+	clocks, places := make(map[string]event.Clock), make(map[string][]*event.ExpectedSource)
 	for _, g := range config.Groups {
 		for _, s := range g.Sources {
+			if _, seen := clocks[s.Name]; !seen { // several groups may wait for one
+				places[path.Dir(s.Name)] = append(places[path.Dir(s.Name)], s)
+			}
 			clocks[s.Name] = s.Clock
 		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.latest, c.clocks = config, clocks
+	c.latest, c.clocks, c.places = config, clocks, places
 }
 
 // Clock of a source: CLOCK_UNKNOWN where the latest CONFIG does not expect it.

@@ -48,6 +48,9 @@ type Ingest struct {
 	// Seen is told of every batch, in two parts where it waits for a CONFIG in
 	// between; nil is silent.
 	Seen func(IngestProgress)
+	// Paused is told when the source stops to append events, and why; with an empty
+	// Pause when it goes on. nil is silent.
+	Paused func(Pause)
 }
 
 // IngestProgress is what one batch of a source, or a part of it, came to.
@@ -78,23 +81,27 @@ func (i *Ingest) Own(ctx context.Context, a Assignment) error {
 }
 
 func (i *Ingest) own(ctx context.Context, a Assignment, source event.Source) error {
-	reader, err := i.Log.Open(a.Topic, a.Partition)
-	if err != nil {
-		return fmt.Errorf("open: %w", err)
-	}
-	defer func() { _ = reader.Close() }()
-	start, err := startOffset(ctx, reader, a.Offset)
+	s := &ingestion{Ingest: i, assignment: a, name: source, source: source.String()}
+	turn, err := s.myTurn(ctx)
 	if err != nil {
 		return err
 	}
+	if s.reader, err = i.Log.Open(a.Topic, a.Partition); err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	defer func() { _ = s.reader.Close() }()
+	if s.next, err = startOffset(ctx, s.reader, a.Offset); err != nil {
+		return err
+	}
+	if a.Offset == None && turn.From > s.next {
+		s.next, s.ahead = turn.From, true
+	}
+	s.committed = s.next
 	partitions, err := countPartitions(ctx, i.Log, i.Configs.Latest())
 	if err != nil {
 		return err
 	}
-	s := &ingestion{
-		Ingest: i, assignment: a, name: source, source: source.String(), reader: reader,
-		next: start, committed: start, outbox: make([][]Record, partitions),
-	}
+	s.outbox = make([][]Record, partitions)
 	return s.run(ctx)
 }
 
@@ -126,6 +133,8 @@ type ingestion struct {
 	writer     hop.Writer
 
 	next, committed int64
+	ahead           bool // of the end of the partition, perhaps
+	paused          Pause
 	outbox          [][]Record     // by log partition, in order
 	events          []*event.Event // of the record that is being taken
 	letters         []Record
@@ -144,6 +153,16 @@ func (s *ingestion) markEvery() time.Duration {
 
 func (s *ingestion) run(ctx context.Context) error {
 	for ctx.Err() == nil {
+		turn, err := s.myTurn(ctx)
+		if err != nil {
+			return err
+		}
+		if rested, err := s.rested(ctx, turn); rested || err != nil {
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		// T is read before the fetch is sent: what the reply does not show arrived later.
 		before := s.Clock.Now()
 		batch, err := s.reader.Fetch(ctx, s.next, s.markEvery())
@@ -153,17 +172,20 @@ func (s *ingestion) run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("fetch offset %d: %w", s.next, err)
 		}
-		s.writer.Fetched(before.UnixMilli(), batch.HighWatermark)
+		s.writer.Fetched(before.UnixMilli(), min(batch.HighWatermark, turn.Until))
 		s.progress = IngestProgress{Source: s.source, HighWatermark: batch.HighWatermark}
 		for k := range batch.Records {
 			if batch.Records[k].Offset < s.next {
 				continue // a compressed batch begins before the offset asked for
 			}
+			if batch.Records[k].Offset >= turn.Until {
+				break
+			}
 			if err := s.take(ctx, &batch.Records[k]); err != nil {
 				return err
 			}
 		}
-		s.next = max(s.next, batch.Next)
+		s.next = max(s.next, min(batch.Next, turn.Until))
 		s.writer.Queued(s.next)
 		if err := s.mark(ctx, before); err != nil {
 			return err
@@ -242,24 +264,22 @@ func markOf(raw *Record) (int64, bool) {
 // ErrMarkInLive is a loader's mark in a source whose marks come from the clock.
 var ErrMarkInLive = errors.New("a played mark in a live source")
 
-// configPoll is how often a source that waits for its CONFIG looks for it.
-const configPoll = 20 * time.Millisecond
-
 // takeMark queues a loader's mark. A source that CONFIG does not know yet waits:
 // without its marks nothing of it could ever become due.
 func (s *ingestion) takeMark(ctx context.Context, raw *Record, t int64) error {
-	warned := false
-	for {
+	for waiting := false; ; {
 		switch s.Configs.Clock(s.source) {
 		case event.Clock_CLOCK_PLAYED:
+			s.pause(Pause{})
 			return s.queueMark(t)
 		case event.Clock_CLOCK_LIVE:
+			s.pause(Pause{})
 			return s.refuse(raw, ErrMarkInLive)
 		default: // not expected, or by a clock that this binary does not know: wait
 		}
-		if !warned {
-			warned = true
-			s.Logger.Warn("waiting for a configuration that expects this source", "source", s.source)
+		if !waiting {
+			waiting = true
+			s.pause(Pause{Why: "no configuration expects " + s.source + ", which has played marks: apply one that does"})
 			if err := s.flush(ctx); err != nil {
 				return err
 			}
@@ -301,7 +321,8 @@ func (s *ingestion) mark(ctx context.Context, now time.Time) error {
 }
 
 // topicExpected: a raw partition that CONFIG does not know yet stops its topic's
-// marks, since what lies in it would not be waited for.
+// marks, since what lies in it would not be waited for. Which version of a profile
+// reads it does not matter.
 func (s *ingestion) topicExpected(ctx context.Context) (bool, error) {
 	n, err := s.Log.Partitions(ctx, s.assignment.Topic)
 	if err != nil {
@@ -310,7 +331,7 @@ func (s *ingestion) topicExpected(ctx context.Context) (bool, error) {
 	for p := range n {
 		name := s.name
 		name.Partition = int32(p)
-		if s.Configs.Clock(name.String()) == event.Clock_CLOCK_UNKNOWN {
+		if !s.Configs.Expects(name.String()) {
 			return false, nil
 		}
 	}

@@ -285,18 +285,18 @@ func TestIngestMarksWaitForAllPartitions(t *testing.T) {
 	publish(configOf(t, event.Clock_CLOCK_LIVE, saleFeedAt(1)))
 	at(4000)
 	other := saleFeedAt(1)
-	other.Version = 2 // another profile version's partition is another source
+	other.Version = 2 // by whichever version: it is waited for
 	publish(configOf(t, event.Clock_CLOCK_LIVE, saleFeed, other))
-	at(5000)
+	at(5000, "mark 4000")
 	publish(configOf(t, event.Clock_CLOCK_LIVE, saleFeed, saleFeedAt(1)))
-	at(6000, "mark 5000")
+	at(6000, "mark 4000", "mark 5000")
 	publish(configOf(t, event.Clock_CLOCK_LIVE, lineFeed))
-	at(7000, "mark 5000")
+	at(7000, "mark 4000", "mark 5000")
 	publish(configOf(t, event.Clock_CLOCK_PLAYED, saleFeed, saleFeedAt(1)))
-	at(8000, "mark 5000")
+	at(8000, "mark 4000", "mark 5000")
 	both := configOf(t, event.Clock_CLOCK_LIVE, saleFeed, saleFeedAt(1))
 	both.Groups[0].Sources[1].Clock = event.Clock_CLOCK_PLAYED
 	publish(both)
-	at(9000, "mark 5000", "mark 8000")
+	at(9000, "mark 4000", "mark 5000", "mark 8000")
 	r.stop()
 }
