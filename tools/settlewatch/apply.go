@@ -103,6 +103,10 @@ func runApply(cmd *cobra.Command, path string, f applyFlags) error {
 	}
 	if out.Difference != "" && !f.dryRun {
 		if !f.yes && !f.json && !agreed(ctx, "Apply it?") {
+			if ctx.Err() != nil {
+				fmt.Fprintln(os.Stderr, "\nnothing was applied")
+				return ctx.Err()
+			}
 			return errors.New("nothing was applied")
 		}
 		number, err := configlog.Append(ctx, kafka, config, time.Now())
@@ -126,7 +130,11 @@ func sayApplied(out applied, f applyFlags) error {
 	var err error
 	switch {
 	case out.Applied:
-		_, err = fmt.Printf("configuration %d: rules %s, %d groups\n", *out.Number, out.Rules, out.Groups)
+		groups := "1 group"
+		if out.Groups != 1 {
+			groups = fmt.Sprintf("%d groups", out.Groups)
+		}
+		_, err = fmt.Printf("configuration %d: rules %s, %s\n", *out.Number, out.Rules, groups)
 	case out.Difference == "":
 		_, err = fmt.Printf("configuration %d says the same already: nothing to apply\n", *out.Number)
 	default:
@@ -202,7 +210,6 @@ func agreed(ctx context.Context, question string) bool {
 	}()
 	select {
 	case <-ctx.Done():
-		fmt.Fprintln(os.Stderr)
 		return false
 	case a := <-answer:
 		return a == "y" || a == "yes"

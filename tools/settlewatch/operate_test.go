@@ -6,8 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -152,4 +154,41 @@ func TestEveryCommandTeaches(t *testing.T) {
 		}
 	}
 	look(rootCommand())
+}
+
+// TestStatusIsAsDocumented: docs/cli.md shows what the command prints.
+func TestStatusIsAsDocumented(t *testing.T) {
+	frontier, age := time.Date(2026, 11, 22, 5, 40, 26, 0, time.UTC), 0.9
+	leg := func(topic string, partitions int, lag int64) health.Leg {
+		return health.Leg{Topic: topic, Partitions: partitions, Owned: partitions, Lag: lag}
+	}
+	reachable := &health.Server{Reachable: true}
+	got := renderStatus(&health.Report{
+		Servers: map[string]*health.Server{health.Kafka: reachable, health.Redis: reachable, health.ClickHouse: reachable},
+		Config:  &health.Config{Rules: "china-t1"},
+		Services: []health.Service{
+			{Name: "authorization", Members: 1, Legs: []health.Leg{leg("raw.authorization.v1", 2, 0)}},
+			{Name: "capture", Members: 1, Legs: []health.Leg{leg("raw.capture.v1", 2, 0)}},
+			{Name: "settlement", Members: 1, Legs: []health.Leg{leg("raw.settlement.v1", 2, 0)}},
+			{Name: "configuration", Members: 3, Legs: []health.Leg{leg("config.v1", 1, 0)}},
+			{Name: "joiner", Members: 1, Legs: []health.Leg{leg("payment-log.v1", 4, 19)}},
+			{Name: "warehouse", Members: 1, Legs: []health.Leg{
+				leg("payment-log.v1", 4, 58), leg("payments.v1", 4, 0), leg("alerts.paid-unsettled.v1", 4, 0), leg("alerts.settled-twice.v1", 4, 0),
+			}},
+		},
+		Frontiers: []health.Frontier{{Group: "default", Time: &frontier, AgeSeconds: &age, HeldBy: "settlement/raw.settlement.v1/1/documented@1"}},
+		Payments:  &health.Payments{Events: 2104, Watched: 1000, Alerts: 55},
+		LastAlert: &health.LastAlert{
+			Kind: alert.PaidUnsettled, Status: alert.Resolved, Revision: 2, MomentJudged: "2026-11-22T05:33:51.286Z",
+			PaymentKey: "acq-east|o|O596359950989", AmountMinor: 8841, Currency: "CNY",
+		},
+		ClickHouse: &health.Tables{
+			Events: 2104, Payments: 1000, OpenPayments: 22,
+			OpenAlerts: map[string]uint64{string(alert.PaidUnsettled): 8, string(alert.SettledTwice): 27},
+		},
+	}, palette{})
+	// Documents have no spaces at line ends.
+	if want := documented(t, "`settlewatch status`"); regexp.MustCompile(` +\n`).ReplaceAllString(got, "\n") != want {
+		t.Errorf("it prints\n%s\nand docs/cli.md shows\n%s", got, want)
+	}
 }

@@ -213,9 +213,14 @@ func (b *bytesRead) show(p reconcile.Progress) {
 	if time.Since(b.spoke) < quietTime && (!b.terminal || !b.shown) {
 		return
 	}
-	line := fmt.Sprintf("read %.1f of %.1f MB", float64(p.ReadBytes)/1e6, float64(p.TotalBytes)/1e6)
-	if p.Judging {
+	var line string
+	switch {
+	case p.Judging:
 		line = "all is read, judging"
+	case p.ReadBytes > p.TotalBytes: // standard input has no known size
+		line = fmt.Sprintf("read %.1f MB", float64(p.ReadBytes)/1e6)
+	default:
+		line = fmt.Sprintf("read %.1f of %.1f MB", float64(p.ReadBytes)/1e6, float64(p.TotalBytes)/1e6)
 	}
 	b.spoke, b.shown = time.Now(), true
 	if b.terminal {

@@ -68,10 +68,11 @@ func runStatus(cmd *cobra.Command, f statusFlags) error {
 	if f.every < 100*time.Millisecond {
 		return fmt.Errorf("--every %s: want at least 100ms", f.every)
 	}
-	c, disconnect := connectAll(cmd, s)
-	defer disconnect()
+	var c health.Connections
+	defer disconnect(&c)
 	ctx := cmd.Context()
 	for {
+		connectAll(cmd, s, &c)
 		look, cancel := context.WithTimeout(ctx, lookMax)
 		r := health.Collect(look, c, time.Now())
 		cancel()
@@ -112,51 +113,57 @@ func statusError(cmd *cobra.Command, r *health.Report) error {
 	}
 }
 
-// connectAll connects to all servers at the same time. What fails stays nil.
-func connectAll(cmd *cobra.Command, s boot.Settings) (health.Connections, func()) {
-	c := health.Connections{Errors: map[string]error{}}
+// connectAll connects to the servers that are not connected yet, at the same time.
+// What fails stays nil, until the next look tries it again.
+func connectAll(cmd *cobra.Command, s boot.Settings, c *health.Connections) {
+	c.Errors = map[string]error{}
 	var mu sync.Mutex
 	var all sync.WaitGroup
-	note := func(name string, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		c.Errors[name] = err
+	dial := func(name string, connected bool, connect func() error) {
+		if connected {
+			return
+		}
+		all.Go(func() {
+			if err := connect(); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				c.Errors[name] = err
+			}
+		})
 	}
-	all.Go(func() {
+	dial(health.Kafka, c.Kafka != nil, func() error {
 		kafka, err := connectKafka(cmd, s)
-		if err != nil {
-			note(health.Kafka, err)
-			return
+		if err == nil {
+			c.Kafka = kafka
 		}
-		c.Kafka = kafka
+		return err
 	})
-	all.Go(func() {
+	dial(health.Redis, c.Redis != nil, func() error {
 		redis, err := connectRedis(cmd, s)
-		if err != nil {
-			note(health.Redis, err)
-			return
+		if err == nil {
+			c.Redis = redis
 		}
-		c.Redis = redis
+		return err
 	})
-	all.Go(func() {
+	dial(health.ClickHouse, c.ClickHouse != nil, func() error {
 		tables, err := connectClickHouse(cmd, s)
-		if err != nil {
-			note(health.ClickHouse, err)
-			return
+		if err == nil {
+			c.ClickHouse = tables
 		}
-		c.ClickHouse = tables
+		return err
 	})
 	all.Wait()
-	return c, func() {
-		if c.Kafka != nil {
-			c.Kafka.Close()
-		}
-		if c.Redis != nil {
-			_ = c.Redis.Close() // it only read
-		}
-		if c.ClickHouse != nil {
-			_ = c.ClickHouse.Close() // likewise
-		}
+}
+
+func disconnect(c *health.Connections) {
+	if c.Kafka != nil {
+		c.Kafka.Close()
+	}
+	if c.Redis != nil {
+		_ = c.Redis.Close() // it only read
+	}
+	if c.ClickHouse != nil {
+		_ = c.ClickHouse.Close() // likewise
 	}
 }
 
@@ -171,10 +178,16 @@ func sayStatus(out *os.File, f statusFlags, r *health.Report) error {
 	}
 	screen := renderStatus(r, paletteOf(out))
 	if f.watch && isTerminal(out) {
-		screen = "\x1b[H\x1b[2J" + screen
+		screen = overwriting(screen)
 	}
 	_, err := io.WriteString(out, screen)
 	return err
+}
+
+// overwriting makes a screen take the place of the one before without a blank one in
+// between, which would flicker: each line erases its rest, and the last what is below.
+func overwriting(screen string) string {
+	return "\x1b[H" + strings.ReplaceAll(screen, "\n", "\x1b[K\n") + "\x1b[J"
 }
 
 // renderStatus is the report as people read it.

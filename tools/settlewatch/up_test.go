@@ -14,6 +14,23 @@ import (
 	"settlewatch/pipelines/servers"
 )
 
+// rulesLike a file's, under another name and with another cycle.
+func rulesLike(t *testing.T, path, name, cycle string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.Replace(text, []byte("rules: china-t1"), []byte("rules: "+name), 1)
+	text = bytes.Replace(text, []byte("cycle: T+1"), []byte("cycle: "+cycle), 1)
+	_, short, _ := strings.Cut(name, "-")
+	changed := filepath.Join(t.TempDir(), short+".yaml")
+	if err := os.WriteFile(changed, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return changed
+}
+
 // TestUpAndItsCommands: a stack that stays, found by the commands that look at it,
 // refused a second time, and gone after Ctrl-C.
 func TestUpAndItsCommands(t *testing.T) {
@@ -58,24 +75,17 @@ func TestUpAndItsCommands(t *testing.T) {
 		t.Fatalf("up printed %q: %v\n%s", line, err, said.String())
 	}
 	config := filepath.Join("..", "..", "deploy", "config", "china-t1.yaml")
-	other := filepath.Join(t.TempDir(), "t2.yaml")
-	text, err := os.ReadFile(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text = bytes.Replace(text, []byte("rules: china-t1"), []byte("rules: china-t2"), 1)
-	if err := os.WriteFile(other, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	t2, other := rulesLike(t, config, "china-t2", "T+2"), rulesLike(t, config, "china-d3", "D+3")
+	t.Run("apply on a terminal", func(t *testing.T) { applyOnTerminal(t, command, t2) })
 	for _, c := range []struct {
 		args string
 		want string // part of what it prints
 		fail bool
 	}{
 		{"up", "another stack runs on this machine (process ", true},
-		{"apply " + config, "configuration 0 says the same already", false},
-		{"apply --dry-run " + other, "+rules: china-t2", false},
-		{"apply --json " + other, `"number":1,"number_before":0`, false},
+		{"apply " + t2, "configuration 1 says the same already", false},
+		{"apply --dry-run " + other, "+rules: china-d3", false},
+		{"apply --json " + other, `"number":2,"number_before":1`, false},
 		{"migrate", "nothing to do", false},
 		{"migrate --status --json", `"version_before":`, false},
 		{"feed --payments 40 --rate 100 --json", `"payments":40`, false},
@@ -87,7 +97,12 @@ func TestUpAndItsCommands(t *testing.T) {
 		if !strings.Contains(string(printed), c.want) || !unwell && (err != nil) != c.fail {
 			t.Errorf("%s: %v\n%s\nwant %q", c.args, err, printed, c.want)
 		}
+		if bytes.ContainsRune(printed, '\x1b') {
+			t.Errorf("%s: escape sequences, and there is no terminal:\n%q", c.args, printed)
+		}
 	}
+	t.Run("status on a terminal", func(t *testing.T) { statusOnTerminal(t, command) })
+	t.Run("alerts on a terminal", func(t *testing.T) { alertsOnTerminal(t, command) })
 	if err := up.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
