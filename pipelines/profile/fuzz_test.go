@@ -41,7 +41,7 @@ func fuzzRead(f *testing.F, p *profile.Profile, name string, seeds ...string) {
 		if again := p.Check(name, bytes.NewReader(text), 0, 0); again.Rows > rows && again.File == nil {
 			t.Fatalf("%d records, then %d", rows, again.Rows)
 		}
-		_, _ = p.Decode(text) // must not panic; whether it is a record is its own business
+		_, _ = p.Decode(text, 0) // must not panic; whether it is a record is its own business
 	})
 }
 
@@ -84,7 +84,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%v, %v", p, err)
 		}
 		if p != nil {
-			_, _ = p.Decode([]byte(`{"o":1}`)) // must not panic
+			_, _ = p.Decode([]byte(`{"o":1}`), 0) // must not panic
 		}
 	})
 }

@@ -35,8 +35,9 @@ type maker struct {
 	json []byte
 	// content names the current row by what it says, once it was asked for.
 	content string
-	// alone: the row is one Kafka record, whose arrival is its own.
-	alone bool
+	// kafka: arrivals are those of the Kafka records; lone: the row is all that one
+	// of them holds, so that there are no others to tell it apart from.
+	kafka, lone bool
 }
 
 // namesMax bounds the verdicts that are remembered: trees may name their
@@ -102,7 +103,7 @@ func (k *maker) make(r *row) ([]Record, *intake.DecodeError) {
 		return nil, r.err
 	}
 	k.row, k.content = r, ""
-	if v := k.m.fileDate; v != nil && v.origin == fromColumn && !k.alone {
+	if v := k.m.fileDate; v != nil && v.origin == fromColumn && !k.lone {
 		if err := k.readFileDate(); err != nil {
 			return nil, err
 		}
@@ -286,7 +287,7 @@ func (k *maker) write(recipe *recipe, kind string, feed intake.Feed) *intake.Dec
 
 // occurrence is which of the equal rows of this file it is, from 1.
 func (k *maker) occurrence(content uint64) uint32 {
-	if k.alone {
+	if k.lone {
 		return 1
 	}
 	k.seen[content]++
@@ -413,7 +414,7 @@ func (k *maker) finish(recipe *recipe, e *event.Event, record *Record) *intake.D
 			return refuse(rule.value.name(t.name), reason, detail)
 		}
 	}
-	if arrived || k.alone {
+	if arrived || k.kafka {
 		return nil
 	}
 	if e.Time == nil || e.Time.BusinessMs == nil {
@@ -426,7 +427,7 @@ func (k *maker) finish(recipe *recipe, e *event.Event, record *Record) *intake.D
 func (k *maker) extra(t target, v *value, text string, e *event.Event, record *Record) (intake.Reason, string) {
 	switch t.class {
 	case classArrival:
-		if k.alone {
+		if k.kafka {
 			return "", ""
 		}
 		moment, _, ok := v.instant(text)

@@ -2,6 +2,7 @@ package profile
 
 import (
 	"io"
+	"strings"
 	"time"
 
 	"settlewatch/pipelines/intake"
@@ -42,6 +43,9 @@ type mapping struct {
 	direct, exempt, cards map[string]bool
 	// needed are columns that the file must have, with the profile's line.
 	needed map[string]int
+
+	// outer: fields are taken from what stands before the record.
+	outer bool
 
 	// documented: the built-in profile, with the feed of its files or 0.
 	documented bool
@@ -101,6 +105,7 @@ func (m *mapping) settle() {
 		m.exempt[name] = true
 	}
 	need := func(line int, optional bool, name string) {
+		m.outer = m.outer || strings.HasPrefix(name, "/")
 		if !optional && name != "" && m.needed[name] == 0 {
 			m.needed[name] = line
 		}

@@ -157,14 +157,15 @@ func TestDecode(t *testing.T) {
 		{"format: xml\n    records: /R/L", "<L>", "not a record"},
 		{"format: csv\n    csv: {header: [o, g, x]}", "1,2,", ""},
 		{"format: csv\n    csv: {header: [o, g, x]}", "1,2", "values"},
-		{"format: csv", "1,2,", "must name the columns"},
+		{"format: csv", "o,g,x\n1,2,\n", ""},
+		{"format: csv", "o,x\n1,2\n", "missing_field"},
 	} {
 		p, err := profile.Parse([]byte("profile: p\nversion: 3\nfiles:\n  - match: \"*\"\n    " + c.keys + fields))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for range 2 { // the second time with a decoder that was used
-			events, err := p.Decode([]byte(c.text))
+			events, err := p.Decode([]byte(c.text), 0)
 			switch {
 			case c.want == "" && (err != nil || len(events) != 1 || events[0].GetAmounts().GetGrossMinor() != 200 || events[0].GetProvenance().GetProfileVersion() != 3):
 				t.Errorf("%s %q: %v, %v", c.keys, c.text, events, err)
@@ -192,7 +193,7 @@ func TestDocumentedIsIntake(t *testing.T) {
 			t.Errorf("got %v, want %v", events, want)
 		}
 	}
-	events, err := p.Decode([]byte(capture))
+	events, err := p.Decode([]byte(capture), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +218,7 @@ func TestDocumentedIsIntake(t *testing.T) {
 			}
 		}
 	}
-	if _, err := p.Decode([]byte(`{"type":7}`)); err == nil {
+	if _, err := p.Decode([]byte(`{"type":7}`), 0); err == nil {
 		t.Error("no error")
 	}
 }

@@ -193,11 +193,15 @@ func (p *Profile) readRows(name string, m *mapping, rows rowReader, watch *watch
 	})
 }
 
-// Decode makes the events of one Kafka record, by the profile's first mapping:
-// a JSON value, an XML element, or a row of a CSV whose columns the profile
-// names. The arrival is the record's own, hence not looked at. The error is
-// always a *intake.DecodeError.
-func (p *Profile) Decode(raw []byte) ([]*event.Event, error) {
+// Decode makes the events of one Kafka record, by the profile's first mapping: a
+// JSON value, an XML element, or a row of a CSV whose columns the profile names;
+// where the mapping needs what stands around its records (a header line, a path
+// from the root), the record is a file of its own. Events of another feed than
+// the given one are refused; 0 is any. The arrival is the Kafka record's, hence
+// the profile's is not looked at. A record that the filter leaves out gives
+// nothing. The error is always a *intake.DecodeError; the rows of a file that
+// are not refused stand beside it.
+func (p *Profile) Decode(raw []byte, feed intake.Feed) ([]*event.Event, error) {
 	m, _ := p.idle.Get().(*single)
 	if m == nil {
 		var err *intake.DecodeError
@@ -206,5 +210,5 @@ func (p *Profile) Decode(raw []byte) ([]*event.Event, error) {
 		}
 	}
 	defer p.idle.Put(m)
-	return m.decode(raw)
+	return m.decode(raw, feed)
 }

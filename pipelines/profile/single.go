@@ -3,13 +3,18 @@ package profile
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 
 	"settlewatch/pipelines/intake"
 	"settlewatch/schemas/event"
 )
 
-// single reads Kafka records, which are the records of a file without the file.
+// single reads Kafka records, which are the records of a file without the file,
+// or else files of their own.
 type single struct {
 	m     *mapping
 	maker recordMaker
@@ -28,36 +33,187 @@ func (p *Profile) newSingle() (*single, *intake.DecodeError) {
 	if err != nil {
 		return nil, refuse("", intake.ReasonContradiction, "the profile needs a file")
 	}
-	k.alone = true
+	k.kafka, k.lone = true, !s.m.whole()
 	s.maker = k
 	return s, nil
 }
 
-func (s *single) decode(raw []byte) ([]*event.Event, error) {
+// whole tells whether a record cannot be read without what stands around it.
+func (m *mapping) whole() bool {
+	return m.outer || m.format == formatCSV && m.csv.columns == nil && m.csv.headerLine >= 0
+}
+
+func (s *single) decode(raw []byte, feed intake.Feed) ([]*event.Event, error) {
 	switch {
 	case len(raw) == 0:
 		return nil, refuse("", intake.ReasonEmpty, "no bytes")
 	case len(raw) > intake.MaxBytes:
 		return nil, refuse("", intake.ReasonTooLarge, "more than 256 KiB")
 	}
-	if documented, is := s.maker.(*documentedMaker); is {
-		e, err := documented.decode(feedOfRecord(raw), raw)
-		if err != nil {
-			return nil, err
-		}
-		return []*event.Event{e}, nil
+	k, profiled := s.maker.(*maker)
+	switch {
+	case !profiled:
+		return s.decodeDocumented(raw, feed)
+	case !k.lone:
+		return s.decodeFile(raw, feed)
 	}
 	if err := s.take(raw); err != nil {
 		return nil, err
 	}
 	var events []*event.Event
 	for _, record := range s.maker.records(&s.row) {
-		if record.Err != nil {
-			return nil, record.Err
+		if err := s.refused(&record, feed); err != nil {
+			return nil, err
 		}
 		events = append(events, record.Events...)
 	}
 	return events, nil
+}
+
+func (s *single) decodeDocumented(raw []byte, feed intake.Feed) ([]*event.Event, error) {
+	documented, _ := s.maker.(*documentedMaker)
+	if feed == 0 {
+		feed = feedOfRecord(raw)
+	}
+	e, err := documented.decode(feed, raw)
+	if err != nil {
+		return nil, err
+	}
+	return []*event.Event{e}, nil
+}
+
+// refused is why a record makes no events here.
+func (s *single) refused(record *Record, feed intake.Feed) *intake.DecodeError {
+	if record.Err == nil && feed != 0 && record.Feed != feed && len(record.Events) > 0 {
+		return refuse("", intake.ReasonContradiction, "a record of the "+record.Feed.String()+" feed in the "+feed.String()+" feed")
+	}
+	return record.Err
+}
+
+// decodeFile reads a Kafka record that is a file: its good rows stand, and the
+// error says what is wrong with the first bad one.
+func (s *single) decodeFile(raw []byte, feed intake.Feed) ([]*event.Event, error) {
+	if k, profiled := s.maker.(*maker); profiled {
+		clear(k.seen) // equal rows are counted by file
+	}
+	var events []*event.Event
+	var first *intake.DecodeError
+	read, bad := 0, 0
+	rows, err := s.m.open(bytes.NewReader(raw))
+	if err == nil {
+		err = rows.each(func(r *row) error {
+			read++
+			var made []*event.Event
+			for _, record := range s.maker.records(r) {
+				if problem := s.refused(&record, feed); problem != nil {
+					if bad++; first == nil {
+						first = refuse(problem.Path, problem.Reason, fmt.Sprintf("line %d: %s", r.line, problem.Detail))
+					}
+					return nil
+				}
+				made = append(made, record.Events...)
+			}
+			events = append(events, made...)
+			return nil
+		})
+	}
+	if err != nil {
+		return events, fileProblem(err)
+	}
+	if first == nil {
+		return events, nil
+	}
+	if read > 1 {
+		first.Detail += fmt.Sprintf(" (%d of %d rows are refused, the others are taken)", bad, read)
+	}
+	return events, first
+}
+
+// fileProblem is what ended the file; its text quotes no value.
+func fileProblem(err error) *intake.DecodeError {
+	reason := intake.ReasonBadText
+	switch {
+	case errors.Is(err, ErrEmptyFile):
+		reason = intake.ReasonEmpty
+	case errors.Is(err, ErrEncoding):
+		reason = intake.ReasonNotUTF8
+	case errors.Is(err, ErrMissingColumn):
+		reason = intake.ReasonMissingField
+	}
+	detail := err.Error()
+	var placed *placedError
+	if errors.As(err, &placed) && placed.line > 0 {
+		detail = fmt.Sprintf("line %d: %s", placed.line, detail)
+	}
+	return refuse("", reason, detail)
+}
+
+// Mask is a Kafka record's text as a dead letter may keep it.
+func (p *Profile) Mask(raw []byte) []byte {
+	if encodings[p.files[0].encoding] != nil {
+		r, err := decoded(bytes.NewReader(raw), p.files[0].encoding)
+		if err == nil {
+			var text []byte
+			if text, err = io.ReadAll(r); err == nil {
+				return intake.Mask(text)
+			}
+		}
+		// In UTF-16 the digits of a card number have zero bytes between them.
+		raw = bytes.ReplaceAll(raw, []byte{0}, nil)
+	}
+	return intake.Mask(raw)
+}
+
+// Serves tells whether Kafka records of a feed can be read by the profile. The
+// error joins a *Mistake for each event that the profile would always make for
+// another feed, and for each field that only a file has.
+func (p *Profile) Serves(feed intake.Feed) error {
+	var mistakes []error
+	m := p.files[0]
+	for _, recipe := range m.recipes {
+		if kinds := recipe.kind.constants(); len(kinds) > 0 && !slices.ContainsFunc(kinds, func(kind string) bool {
+			of, known := intake.FeedOf(kind)
+			return known && of == feed
+		}) {
+			mistakes = append(mistakes, &Mistake{
+				Line: recipe.kind.line, Path: "kind",
+				Problem: fmt.Sprintf("%s is no record of the %s feed", strings.Join(kinds, ", "), feed),
+			})
+		}
+		for _, rule := range recipe.rules {
+			if t := targets[rule.target]; t.class != classArrival && rule.value.fromFileName() {
+				mistakes = append(mistakes, &Mistake{
+					Line: rule.value.line, Path: t.name, Problem: "a Kafka record has no file name to take it from",
+				})
+			}
+		}
+	}
+	return errors.Join(mistakes...)
+}
+
+// constants are the texts that the value can have; none where it has others.
+func (v *value) constants() []string {
+	var texts []string
+	switch {
+	case v.words != nil:
+		texts = slices.Collect(maps.Values(v.words))
+		if v.hasOtherwise {
+			texts = append(texts, v.otherwise)
+		}
+	case v.origin == fromConstant:
+		texts = append(texts, v.constant)
+	default:
+		return nil
+	}
+	if v.hasFallback {
+		texts = append(texts, v.fallback)
+	}
+	slices.Sort(texts)
+	return slices.Compact(texts)
+}
+
+func (v *value) fromFileName() bool {
+	return v.origin == fromFileName || slices.ContainsFunc(v.parts, (*value).fromFileName)
 }
 
 // take makes a row of the bytes.
@@ -82,9 +238,6 @@ func (s *single) take(raw []byte) *intake.DecodeError {
 	case formatXML:
 		return s.takeOne(newXMLFile(bytes.NewReader(raw), s.m.rootless()))
 	default:
-		if s.m.csv.columns == nil && s.m.csv.headerLine >= 0 {
-			return refuse("", intake.ReasonContradiction, "a row by itself has no header: the profile must name the columns")
-		}
 		return s.takeOne(newCSVFile(bytes.NewReader(raw), s.m.bare()))
 	}
 }

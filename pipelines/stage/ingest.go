@@ -26,7 +26,8 @@ var ErrSourceChanged = errors.New("the source is not the one that was read befor
 type Intake interface {
 	// Events appends those of the raw bytes to into: usually one, several in an
 	// order that never changes, or none of a record that is left out on purpose.
-	// An error is the reason why it is refused as a whole.
+	// An error is the reason why it is refused; where that is true of a part of it
+	// only, the events of the rest are there besides.
 	Events(raw []byte, into []*event.Event) ([]*event.Event, error)
 	// DeadLetter is the record for the dead-letter topic; nothing in it is a card number.
 	DeadLetter(source event.Source, raw Record, reason error) (Record, error)
@@ -204,12 +205,13 @@ func (s *ingestion) take(ctx context.Context, raw *Record) error {
 	}
 	events, err := s.Intake.Events(raw.Value, s.events[:0])
 	if err != nil {
-		return s.refuse(raw, err)
-	}
-	s.events = events
-	if len(events) == 0 {
+		if err := s.refuse(raw, err); err != nil {
+			return err
+		}
+	} else if len(events) == 0 {
 		s.progress.LeftOut++
 	}
+	s.events = events
 	for index, e := range events {
 		if err := s.queueEvent(raw, uint32(index), e); err != nil {
 			return err

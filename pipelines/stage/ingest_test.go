@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +22,64 @@ import (
 
 // rawIntake reads an event's own encoding; a value that says why it is bad is bad.
 type rawIntake struct{ noLetter error }
+
+// listIntake reads a list of names of events. What is left out of a list of none is
+// left out; a bad name refuses itself alone.
+type listIntake struct{ rawIntake }
+
+func (listIntake) Events(raw []byte, into []*event.Event) ([]*event.Event, error) {
+	var err error
+	for name := range strings.SplitSeq(string(raw), " ") {
+		if n, notNumber := strconv.Atoi(name); notNumber == nil {
+			into = append(into, sale(n, 1))
+		} else if name != "" {
+			err = errors.New(name)
+		}
+	}
+	return into, err
+}
+
+// A raw record gives none, one or several events, each with its index at the
+// record's offset, in their order; what is wrong with one of them is one dead letter.
+func TestIngestSeveralEvents(t *testing.T) {
+	const partitions = 3
+	log := newWorld(t, partitions)
+	var raw []stage.Record
+	want := make([][]string, partitions)
+	for offset, list := range []string{"1 2 3", "", "4", "5 wrong 6 7", "wrong", "8 8"} {
+		raw = append(raw, stage.Record{Value: []byte(list), TimeMs: int64(offset)})
+		index := 0
+		for name := range strings.SplitSeq(list, " ") {
+			if _, err := strconv.Atoi(name); err != nil {
+				continue
+			}
+			key := "acq|o|" + name
+			p := topic.Partition([]byte(key), partitions)
+			want[p] = append(want[p], fmt.Sprintf("%d.%d %s", offset, index, key))
+			index++
+		}
+	}
+	appendTo(t, log, topic.RawAuthorization.Name, raw...)
+	progress := stage.IngestProgress{}
+	r := start(t, log, topic.RawAuthorization.Name, func(ctx context.Context, log stage.Log) error {
+		i := ingestOf(log, stage.NewConfigs(), saleFeed, &handClock{ms: 5000})
+		i.Intake = listIntake{}
+		i.Seen = func(p stage.IngestProgress) { progress = p }
+		return i.Own(ctx, newOffsets().assignment(topic.RawAuthorization.Name, 0, healthy()))
+	})
+	r.turn()
+	r.stop()
+	for p := range partitions {
+		var got []string
+		for _, r := range decoded(t, log, int32(p)) {
+			got = append(got, fmt.Sprintf("%d.%d %s", r.Origin.Offset, r.Origin.Index, r.GetEvent().PaymentKey))
+		}
+		mustBe(t, fmt.Sprint("log partition ", p), got, want[p])
+	}
+	if progress.Events != 9 || progress.LeftOut != 1 || progress.DeadLetters != 2 {
+		t.Errorf("progress %+v", progress)
+	}
+}
 
 const bad = "bad: "
 
