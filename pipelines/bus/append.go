@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/compress"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/produce"
 	"github.com/segmentio/kafka-go/protocol/rawproduce"
@@ -164,7 +163,7 @@ func (b *Bus) produce(ctx context.Context, l *lane, topic string, partition int3
 	if body == nil {
 		body = &requestBody{}
 	}
-	batch, err := body.encoder.encode(records, compress.Lz4)
+	batch, err := body.encoder.encode(records)
 	if err != nil {
 		return err
 	}

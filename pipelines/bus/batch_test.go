@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math/rand/v2"
 	"reflect"
 	"testing"
 	"time"
@@ -113,17 +114,27 @@ func TestDecodeWhatKafkaGoEncodes(t *testing.T) {
 	}
 }
 
+// Batches of every size around the limits of a block, records larger than a block,
+// and bytes that cannot be compressed.
 func TestKafkaGoReadsWhatIsEncoded(t *testing.T) {
-	want := sample(100)
+	noise := func(n int) []byte {
+		value := make([]byte, n)
+		_, _ = rand.NewChaCha8([32]byte{byte(n), byte(n >> 8)}).Read(value) // it never fails
+		return value
+	}
+	batches := [][]stage.Record{sample(1), sample(100), sample(3000), {{Value: noise(1)}}, {{Value: noise(3 * frameBlockBytes), TimeMs: 1}}}
+	for n := frameBlockBytes - 24; n < frameBlockBytes+8; n++ {
+		batches = append(batches, []stage.Record{{Value: bytes.Repeat([]byte("x"), n)}}, []stage.Record{{Key: noise(n)}})
+	}
 	var e encoder
-	for _, codec := range codecs {
-		b, err := e.encode(want, codec)
+	for i, want := range batches {
+		b, err := e.encode(want)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var set protocol.RecordSet
 		if _, err := set.ReadFrom(bytes.NewReader(b)); err != nil {
-			t.Fatalf("%s: %v", codec, err)
+			t.Fatalf("batch %d: %v", i, err)
 		}
 		var got []stage.Record
 		for {
@@ -140,7 +151,11 @@ func TestKafkaGoReadsWhatIsEncoded(t *testing.T) {
 			got = append(got, r)
 		}
 		if !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: kafka-go reads other records", codec)
+			t.Errorf("batch %d: kafka-go reads other records", i)
+		}
+		var d decoder
+		if _, err := d.decode(b[sizePrefixBytes:], 0, nil); err != nil || !reflect.DeepEqual(d.records, want) {
+			t.Errorf("batch %d: decoded are other records, %v", i, err)
 		}
 	}
 }
@@ -290,7 +305,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		var e encoder
-		again, err := e.encode(d.records, compress.None)
+		again, err := e.encode(d.records)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -372,7 +387,7 @@ func BenchmarkEncode(b *testing.B) {
 	var e encoder
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := e.encode(records, compress.Lz4); err != nil {
+		if _, err := e.encode(records); err != nil {
 			b.Fatal(err)
 		}
 	}

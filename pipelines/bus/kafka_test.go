@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/compress"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/twmb/franz-go/pkg/kfake"
 
@@ -302,7 +301,7 @@ func (x *transactions) write(t *testing.T, values ...string) {
 		records = append(records, stage.Record{Value: []byte(v), TimeMs: 1_700_000_000_000})
 	}
 	var e encoder
-	body, err := e.encode(records, compress.Lz4)
+	body, err := e.encode(records)
 	if err != nil {
 		t.Fatal(err)
 	}
