@@ -133,6 +133,15 @@ var reconcileFiles = map[string]string{
 {"arrival":"2025-09-23T09:30:00+08:00","record":{"type":"line","batch_id":"B1","line_id":"L9","acquirer":"acq","order_id":"O9","stage":"paid_out","gross_minor":10000,"currency":"CNY"}}
 `,
 	"empty.jsonl": "",
+	"blank.jsonl": "\r\n\n",
+	// One of each: an amount that cannot be read, another encoding, a line that is too
+	// long, and the end of the file in the middle of a record.
+	"broken.jsonl": `{"arrival":"2025-09-22T10:00:01+08:00","record":{"type":"authorization","event_id":"b1","acquirer":"acq","order_id":"O1","merchant_id":"M1","mode":"single","amount_minor":10000,"currency":"CNY","response_code":"00","business_time":"2025-09-22T10:00:00+08:00"}}` + "\r\n" +
+		`{"arrival":"2025-09-22T10:00:01+08:00","record":{"type":"authorization","event_id":"b2","acquirer":"acq","order_id":"O2","merchant_id":"M1","mode":"single","amount_minor":"1e4","currency":"CNY","response_code":"00","business_time":"2025-09-22T10:00:00+08:00"}}` + "\n" +
+		`{"arrival":"2025-09-22T10:00:01+08:00","record":{"type":"authorization","event_id":"b3","acquirer":"acq","order_id":"O3","merchant_id":"` + "\xc9\xcc\xbb\xa7" + `","mode":"single","amount_minor":10000,"currency":"CNY","response_code":"00","business_time":"2025-09-22T10:00:00+08:00"}}` + "\n" +
+		`{"arrival":"` + strings.Repeat("2025", 1<<17) + `"}` + "\n" +
+		`{"arrival":"2025-09-22T10:00:01+08:00","record":{"type":"authorization","event_id":"b5","acquirer":"acq","order_id":"O5","merc`,
+	"packed.jsonl": "\x1f\x8b\x08\x00\x00\x00\x00\x00",
 }
 
 // TestReconcileCommand runs the built binary as a person or a program does.
@@ -159,6 +168,8 @@ func TestReconcileCommand(t *testing.T) {
 		{"no_files", []string{asOf}, "", 2},
 		{"bad_files", []string{asOf, "sales.jsonl", ".", "missing.jsonl"}, "", 2},
 		{"bad_flags", []string{"--as-of=tomorrow", "--profile=none.yaml", "--config=none.yaml", "sales.jsonl"}, "", 2},
+		{"broken", []string{asOf, "broken.jsonl", "blank.jsonl"}, "", 1},
+		{"packed", []string{asOf, "packed.jsonl", "sales.jsonl"}, "", 2},
 		{"only_empty_json", []string{asOf, "--json", "empty.jsonl"}, "", 2},
 	} {
 		t.Run(c.golden, func(t *testing.T) {

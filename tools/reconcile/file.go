@@ -331,11 +331,12 @@ func (in *reading) letter(record *profile.Record) error {
 }
 
 // checkFiles fails for files that could not be used. An empty one may be right,
-// as on a holiday; all of them empty is no run.
+// as on a holiday; no record in any of them is no run.
 func (r *run) checkFiles() error {
 	var errs []error
-	empty := 0
+	empty, records := 0, 0
 	for _, f := range r.files {
+		records += f.records
 		switch {
 		case errors.Is(f.failed, profile.ErrEmptyFile):
 			empty++
@@ -348,6 +349,9 @@ func (r *run) checkFiles() error {
 	}
 	if empty == len(r.files) {
 		return errors.New("nothing to reconcile: every file is empty")
+	}
+	if records == 0 {
+		return errors.New("nothing to reconcile: no file holds a record")
 	}
 	return nil
 }

@@ -58,6 +58,8 @@ type Progress struct {
 	// total.
 	ReadBytes, TotalBytes int64
 	Judging               bool // all files are read
+	// Judgements made so far. How many there will be is not known before the end.
+	Judgements int64
 }
 
 // StoppedError is a run that was ended from outside. It has no result.
@@ -91,6 +93,7 @@ type run struct {
 	read   atomic.Int64
 	total  int64
 	judge  atomic.Bool
+	judged atomic.Int64
 }
 
 // Run reads all files, joins, and reports. An error means that there is no
@@ -130,7 +133,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 }
 
 func (r *run) progress() Progress {
-	return Progress{ReadBytes: r.read.Load(), TotalBytes: r.total, Judging: r.judge.Load()}
+	return Progress{ReadBytes: r.read.Load(), TotalBytes: r.total, Judging: r.judge.Load(), Judgements: r.judged.Load()}
 }
 
 // watch reports progress until stop is called.
@@ -224,7 +227,7 @@ func (r *run) judgeAll(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range r.shards {
-		g.Go(func() error { return s.judge(ctx, sources) })
+		g.Go(func() error { return s.judge(ctx, sources, &r.judged) })
 	}
 	return g.Wait()
 }

@@ -197,7 +197,7 @@ func TestBadRecords(t *testing.T) {
 // TestFilesThatCannotBeUsed: everything that is wrong is said at once, before
 // anything is read, and there is no result.
 func TestFilesThatCannotBeUsed(t *testing.T) {
-	dir := write(t, map[string]string{"good.jsonl": saleOf("O1"), "empty.jsonl": "", "none.jsonl": ""})
+	dir := write(t, map[string]string{"good.jsonl": saleOf("O1"), "empty.jsonl": "", "none.jsonl": "", "blank.jsonl": "\n \r\n\n"})
 	at := func(name string) string { return filepath.Join(dir, name) }
 	for _, c := range []struct {
 		about string
@@ -207,6 +207,7 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 		{"a folder and a missing file", []string{at("good.jsonl"), dir, at("missing.jsonl")}, []string{dir + " is a folder", "missing.jsonl: no such file"}},
 		{"a file twice", []string{at("good.jsonl"), at("./good.jsonl")}, []string{"good.jsonl is given twice"}},
 		{"nothing but empty files", []string{at("empty.jsonl"), at("none.jsonl")}, []string{"every file is empty"}},
+		{"nothing but blank lines", []string{at("blank.jsonl"), at("none.jsonl")}, []string{"no file holds a record"}},
 		{"no file", nil, []string{"no file was given"}},
 		{"no standard input", []string{"-"}, []string{"no standard input"}},
 	} {

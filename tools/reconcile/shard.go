@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"sync/atomic"
 
 	"settlewatch/pipelines/join"
 	"settlewatch/schemas/alert"
@@ -79,8 +80,9 @@ func (s *shard) run(ctx context.Context) error {
 	}
 }
 
-// judge marks every source and drains. Only the last mark moves the frontier.
-func (s *shard) judge(ctx context.Context, sources []string) error {
+// judge marks every source and drains. Only the last mark moves the frontier. What
+// is judged is counted in judged.
+func (s *shard) judge(ctx context.Context, sources []string, judged *atomic.Int64) error {
 	var out join.Output
 	for _, source := range sources {
 		err := s.state.Step(&event.LogRecord{
@@ -92,6 +94,7 @@ func (s *shard) judge(ctx context.Context, sources []string) error {
 		}
 	}
 	for {
+		judged.Add(int64(len(out.Payments)))
 		s.alerts = append(s.alerts, out.Alerts...)
 		for _, p := range out.Payments {
 			s.keep(p)

@@ -107,8 +107,11 @@ func runReconcile(ctx context.Context, f reconcileFlags, files []string, in io.R
 		return err
 	}
 	for _, file := range r.Files {
-		if file.Empty {
+		switch {
+		case file.Empty:
 			fmt.Fprintf(os.Stderr, "! %s is empty: no record of it is known\n", file.Name)
+		case file.Records == 0:
+			fmt.Fprintf(os.Stderr, "! %s holds no record\n", file.Name)
 		}
 	}
 	if f.json {
@@ -216,7 +219,7 @@ func (b *bytesRead) show(p reconcile.Progress) {
 	var line string
 	switch {
 	case p.Judging:
-		line = "all is read, judging"
+		line = fmt.Sprintf("all is read; %d judgements", p.Judgements)
 	case p.ReadBytes > p.TotalBytes: // standard input has no known size
 		line = fmt.Sprintf("read %.1f MB", float64(p.ReadBytes)/1e6)
 	default:
