@@ -36,6 +36,9 @@ type Options struct {
 // is not trusted. Dialling again does not help.
 var ErrRefused = errors.New("redis refuses the connection")
 
+// ErrUnsafe is a Redis that may drop state by itself. Nothing is right on it.
+var ErrUnsafe = errors.New("redis may drop state")
+
 // Client is a connection to one Redis or Redis Cluster. It is safe for
 // concurrent use.
 type Client struct {
@@ -114,6 +117,20 @@ func (c *Client) Ping(ctx context.Context) error {
 	return nil
 }
 
+// Check looks at every primary again, as Dial did: a setting may have been changed
+// since, and a replica that has become a primary has its own.
+func (c *Client) Check(ctx context.Context) error {
+	cluster := false
+	if _, is := c.rdb.(*redis.ClusterClient); is {
+		cluster = true
+	}
+	err := c.eachPrimary(ctx, func(ctx context.Context, node *redis.Client) error { return inspect(ctx, node, cluster) })
+	if err != nil {
+		return c.explain("check", err)
+	}
+	return nil
+}
+
 // Close ends all connections. Operations under way fail.
 func (c *Client) Close() error {
 	if err := c.rdb.Close(); err != nil {
@@ -157,8 +174,8 @@ func inspect(ctx context.Context, node *redis.Client, cluster bool) error {
 		policy = settings["maxmemory-policy"]
 	}
 	if policy != "" && policy != "noeviction" {
-		return fmt.Errorf("%s has maxmemory-policy %s: under memory pressure it would drop state without a word, "+
-			"set \"maxmemory-policy noeviction\" (writes then fail and are repeated until there is room)", at, policy)
+		return fmt.Errorf("%w: %s has maxmemory-policy %s: under memory pressure it would drop state without a word, "+
+			"set \"maxmemory-policy noeviction\" (writes then fail and are repeated until there is room)", ErrUnsafe, at, policy)
 	}
 	return nil
 }

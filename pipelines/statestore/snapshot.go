@@ -36,20 +36,8 @@ func (p *Partition) Snapshot(ctx context.Context) (stage.Stored, error) {
 var errMoved = errors.New("the state moved while it was read")
 
 func (p *Partition) snapshotOnce(ctx context.Context) (stage.Stored, error) {
-	var before head
-	err := p.run(ctx, "look at", func() (err error) {
-		before, err = p.head(ctx, p.client.rdb)
-		return err
-	})
-	if err != nil || !before.stored {
-		return stage.Stored{}, err
-	}
-	first, err := before.parse(p.name)
-	if err != nil {
-		return stage.Stored{}, err
-	}
-	tail := snapshotTail{partition: p, token: before.token, stored: stage.Stored{RingFirst: first.RingFirst}}
-	if err := tail.read(ctx); err != nil {
+	tail := snapshotTail{partition: p}
+	if err := tail.read(ctx); err != nil || tail.stored.Meta == nil {
 		return stage.Stored{}, err
 	}
 	buckets := make(map[string][]byte)
@@ -87,69 +75,82 @@ func (p *Partition) snapshotOnce(ctx context.Context) (stage.Stored, error) {
 	return tail.stored, nil
 }
 
-// snapshotTail follows the ring of one token.
+// snapshotTail follows the ring of one token, from its first delta on.
 type snapshotTail struct {
 	partition *Partition
 	token     string
 	stored    stage.Stored
+	// ringFirst is the stored ring's first sequence, as it was seen last.
+	ringFirst uint64
 }
 
-// read takes what the ring has grown by, and meta of the same moment.
+// ringMargin is how many deltas before the next are read again: an index into the
+// list counts from the ring's first, which a commit may trim before the list is read.
+const ringMargin = 8
+
+// read takes what the ring has grown by, and meta of the same moment. Where nothing
+// is stored, it takes nothing.
 func (t *snapshotTail) read(ctx context.Context) error {
-	p := t.partition
 	for {
+		s, token, from, deltas, err := t.part(ctx)
+		switch {
+		case err != nil:
+			return err
+		case t.token == "" && s.Meta == nil:
+			return nil
+		case t.token == "":
+			t.token, t.stored.RingFirst = token, s.RingFirst
+		}
 		next := t.stored.RingFirst + uint64(len(t.stored.Ring))
-		var h head
-		var deltas []string
-		err := p.run(ctx, "read the ring of", func() error {
-			at, err := p.head(ctx, p.client.rdb)
-			if err != nil {
-				return err
+		switch t.ringFirst = s.RingFirst; {
+		case s.Meta == nil || token != t.token || s.Sequence+1 < next:
+			return errMoved
+		case next < s.RingFirst:
+			return ErrTrimmed
+		}
+		// deltas[0] is of sequence RingFirst + from.
+		if first := s.RingFirst + from; first <= next {
+			for i := next - first; i < uint64(len(deltas)); i++ {
+				t.stored.Ring = append(t.stored.Ring, []byte(deltas[i]))
 			}
-			s, err := at.parse(p.name)
-			if err != nil || at.token != t.token || s.Sequence+1 < next {
-				return errMoved
-			}
-			if next < s.RingFirst {
-				return ErrTrimmed
-			}
-			var fields *redis.SliceCmd
-			var list *redis.StringSliceCmd
-			from := int64(next - s.RingFirst)
-			_, err = p.client.rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
-				fields = tx.HMGet(ctx, p.keys[0], headFields...)
-				list = tx.LRange(ctx, p.keys[1], from, from+deltasPerRead-1)
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-			h, deltas = headOf(fields.Val()), list.Val()
-			if h.ringFirst != at.ringFirst || h.token != t.token {
-				deltas, h.stored = nil, false // trimmed in between: once more
-			}
+		}
+		if t.stored.RingFirst+uint64(len(t.stored.Ring)) == s.Sequence+1 {
+			t.stored.Sequence, t.stored.Offset, t.stored.Meta = s.Sequence, s.Offset, s.Meta
+			return nil
+		}
+	}
+}
+
+// part reads meta and the next deltas at one moment. from is the index of the first
+// of them in the stored ring.
+func (t *snapshotTail) part(ctx context.Context) (s stage.Stored, token string, from uint64, deltas []string, err error) {
+	p := t.partition
+	next := t.stored.RingFirst + uint64(len(t.stored.Ring))
+	if next > t.ringFirst+ringMargin {
+		from = next - t.ringFirst - ringMargin
+	}
+	err = p.run(ctx, "read the ring of", func() error {
+		var fields *redis.SliceCmd
+		var list *redis.StringSliceCmd
+		_, err := p.client.rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+			fields = tx.HMGet(ctx, p.keys[0], headFields...)
+			list = tx.LRange(ctx, p.keys[1], int64(from), int64(from)+ringMargin+deltasPerRead-1)
 			return nil
 		})
 		if err != nil {
 			return err
 		}
+		h := headOf(fields.Val())
 		if !h.stored {
-			continue
-		}
-		s, err := h.parse(p.name)
-		if err != nil {
-			return err
-		}
-		for _, d := range deltas {
-			t.stored.Ring = append(t.stored.Ring, []byte(d))
-		}
-		next += uint64(len(deltas))
-		if next > s.Sequence {
-			t.stored.Sequence, t.stored.Offset, t.stored.Meta = s.Sequence, s.Offset, s.Meta
+			s = stage.Stored{}
 			return nil
 		}
-		if len(deltas) == 0 {
-			return p.corrupt("the ring ends before sequence %d, the last is %d", next, s.Sequence)
+		token, deltas = h.token, list.Val()
+		s, err = h.parse(p.name)
+		if err == nil && uint64(len(deltas)) < min(s.Sequence+1-s.RingFirst-min(from, s.Sequence+1-s.RingFirst), ringMargin+deltasPerRead) {
+			return p.corrupt("the ring is shorter than its %d deltas", s.Sequence+1-s.RingFirst)
 		}
-	}
+		return err
+	})
+	return s, token, from, deltas, err
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"settlewatch/pipelines/statestore"
 	"settlewatch/services/health"
 	"settlewatch/services/telemetry"
 )
@@ -21,6 +22,9 @@ const (
 	exitOK     = 0
 	exitFailed = 1 // it ran and could not go on, or did not end in time: start it again
 	exitUsage  = 2 // it was told something it cannot use: starting it again does not help
+	// exitRefused: going on would be wrong. A person has to act, see
+	// deploy/runbooks/refused.md.
+	exitRefused = 3
 )
 
 // Service is one microservice: its command line and what it does.
@@ -72,6 +76,8 @@ func Main(service Service) int {
 		return exitUsage
 	case refused(err):
 		return exitUsage
+	case errors.Is(err, statestore.ErrUnsafe):
+		return exitRefused
 	default:
 		return exitFailed
 	}
@@ -91,7 +97,11 @@ SIGTERM and SIGINT end it: what was read is published and committed within
 --shutdown-timeout. A second one ends it at once.
 
 Exit status: 0 ended as asked; 1 could not go on, or did not end in time: start it
-again; 2 wrong settings, or a server that refuses them.`
+again; 2 wrong settings, or a server that refuses them; 3 a Redis that may drop state.
+
+What must not be gone on with in one partition (a log that was cut or made anew, a
+state or configuration of another version) ends nothing: the partition rests, and
+/readyz, settlewatch_refused_partitions and the log say why.`
 
 // live runs the service with everything around it.
 func (service Service) live(ctx context.Context, settings Settings, signals <-chan os.Signal) error {

@@ -53,7 +53,9 @@ func connectRedis(ctx context.Context, s Settings, log *slog.Logger, retried fun
 				retried(r.Err)
 			},
 		})
-	}, func(err error) bool { return !errors.Is(err, statestore.ErrRefused) })
+	}, func(err error) bool {
+		return !errors.Is(err, statestore.ErrRefused) && !errors.Is(err, statestore.ErrUnsafe)
+	})
 }
 
 func connectClickHouse(ctx context.Context, s Settings, log *slog.Logger, retried func(error)) (*warehouse.Warehouse, error) {

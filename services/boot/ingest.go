@@ -55,6 +55,9 @@ func runIngest(ctx context.Context, r *Run, feed intake.Feed, raw topic.Topic) e
 	defer kafka.Close()
 	r.Health.Connected()
 	log, configs, totals := r.Watch(kafka), stage.NewConfigs(), new(ingestTotals)
+	if err := configs.CatchUp(ctx, kafka); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return configs.Follow(ctx, kafka) })
 	g.Go(func() error {

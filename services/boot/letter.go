@@ -35,10 +35,11 @@ func (r *Run) deadLetter(source event.Source, raw stage.Record, reason error) (s
 	return stage.Record{Key: l.Key(), Value: value, TimeMs: raw.TimeMs}, nil
 }
 
-// RefuseRow sends a record that makes no row to the dead letters.
-func (r *Run) RefuseRow(log stage.Log) func(context.Context, stage.Refused) error {
+// RefuseTo sends a record that makes no row, or that the joiner cannot fold, to the
+// dead letters. reader is what it was read as.
+func (r *Run) RefuseTo(log stage.Log, service, reader string) func(context.Context, stage.Refused) error {
 	return func(ctx context.Context, row stage.Refused) error {
-		source := event.Source{Service: "warehouse", Topic: row.Topic, Partition: row.Partition, Profile: "rows", Version: 1}
+		source := event.Source{Service: service, Topic: row.Topic, Partition: row.Partition, Profile: reader, Version: 1}
 		letter, err := r.deadLetter(source, row.Record, row.Err)
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"settlewatch/pipelines/stage"
+	"settlewatch/pipelines/statestore"
 	"settlewatch/services/boot"
 )
 
@@ -39,8 +41,11 @@ func act(ctx context.Context, r *boot.Run, behaviour string) error {
 		if err != nil {
 			return err
 		}
-		if behaviour == "fails" {
+		switch behaviour {
+		case "fails":
 			return errors.New("it broke")
+		case "refuses":
+			return fmt.Errorf("fold: %w", stage.ErrLogChanged)
 		}
 		for offset := int64(0); ; offset++ {
 			if _, err := reader.Fetch(ctx, offset, time.Second); err != nil {
@@ -62,6 +67,9 @@ func act(ctx context.Context, r *boot.Run, behaviour string) error {
 		}
 	})
 	r.Health.Connected()
+	if behaviour == "unsafe" {
+		return fmt.Errorf("check Redis: %w", statestore.ErrUnsafe)
+	}
 	failed := own(ctx, stage.Assignment{Topic: "t", Commit: func(context.Context, int64) error { return nil }})
 	if failed == nil {
 		<-ctx.Done() // as a group does, which keeps a drained partition
@@ -134,6 +142,27 @@ func (a *actor) await(text string) {
 	}
 }
 
+// addr is where it listens, as its log says.
+func (a *actor) addr() string {
+	_, rest, _ := strings.Cut(a.text(), "http_addr=")
+	addr, _, _ := strings.Cut(rest, "\n")
+	return addr
+}
+
+func (a *actor) get(path string) string {
+	a.t.Helper()
+	response, err := http.Get("http://" + a.addr() + path)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	body, err := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return string(body)
+}
+
 func (a *actor) signal() {
 	a.t.Helper()
 	if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -194,6 +223,25 @@ func TestFailureIsStatus1(t *testing.T) {
 	startActor(t, "fails").end(1, "it broke")
 }
 
+func TestUnsafeRedisIsStatus3(t *testing.T) {
+	startActor(t, "unsafe").end(3, "redis may drop state")
+}
+
+// A refused partition ends nothing: it rests, and health, metric and log say why.
+func TestRefusedPartitionRests(t *testing.T) {
+	a := startActor(t, "refuses")
+	a.await("reason=log_changed")
+	for path, want := range map[string]string{
+		"/healthz": `"state":"refused"`, "/readyz": "is refused (log_changed)", "/metrics": `settlewatch_refused_partitions{reason="log_changed",service="actor"} 1`,
+	} {
+		if body := a.get(path); !strings.Contains(body, want) {
+			t.Errorf("%s: %s, want %s", path, body, want)
+		}
+	}
+	a.signal()
+	a.end(0, "ended as asked")
+}
+
 func TestWrongFlagsAreStatus2(t *testing.T) {
 	startActor(t, "waits", "--log-levle", "x", "--stall-after", "1s").end(2, "--log-levle: no such flag; did you mean log-level?")
 	startActor(t, "waits", "--http-addr", "127.0.0.1:0", "--traces", "nowhere").end(2, "traces (--traces)")
@@ -202,21 +250,14 @@ func TestWrongFlagsAreStatus2(t *testing.T) {
 func TestListener(t *testing.T) {
 	a := startActor(t, "waits")
 	a.await("batch begun")
-	_, rest, _ := strings.Cut(a.text(), "http_addr=")
-	addr, _, _ := strings.Cut(rest, "\n")
 	for path, want := range map[string]string{
 		"/healthz": `"ok":true`, "/readyz": `"topic":"t"`, "/metrics": "settlewatch_records_read_total", "/nothing": "404",
 	} {
-		response, err := http.Get("http://" + addr + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(response.Body)
-		_ = response.Body.Close()
-		if err != nil || !strings.Contains(string(body), want) {
-			t.Errorf("%s: %d %s (%v), want %s", path, response.StatusCode, body, err, want)
+		if body := a.get(path); !strings.Contains(body, want) {
+			t.Errorf("%s: %s, want %s", path, body, want)
 		}
 	}
+	addr := a.addr()
 	second := startActor(t, "waits", "--http-addr", addr)
 	second.end(1, "another one is given by --http-addr", addr)
 	a.signal()

@@ -63,7 +63,7 @@ func (r *Run) Own(own func(context.Context, stage.Assignment) error) func(contex
 		ctx = r.traces.Own(ctx, a.Topic, a.Partition)
 		defer telemetry.BatchesOf(ctx).Next()
 		r.Log.Info("partition assigned", "topic", a.Topic, "partition", a.Partition, "offset", a.Offset)
-		err := own(ctx, a)
+		err := r.holdRefused(ctx, a, own)
 		if errors.Is(err, stage.ErrDrained) {
 			return nil
 		}

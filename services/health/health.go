@@ -56,7 +56,11 @@ type partition struct {
 	next     int64
 	end      int64
 	owners   int
+	refused  refusal
 }
+
+// refusal is why a partition is not worked on; zero where it is.
+type refusal struct{ reason, cause string }
 
 type retry struct {
 	at     time.Time
@@ -124,10 +128,21 @@ func (h *Health) Beat(p Place, next int64) {
 		return // the assignment has just ended
 	}
 	now := h.options.Now()
-	if at.beat.IsZero() || next != at.next || next >= at.end {
+	if at.beat.IsZero() || next != at.next || next >= at.end || at.refused.reason != "" {
 		at.advanced = now
 	}
-	at.beat, at.next = now, next
+	at.beat, at.next, at.refused = now, next, refusal{}
+}
+
+// Refuse notes that a partition is not worked on, because going on would be wrong:
+// a person has to act. reason is one of a few words, cause the whole of it, which
+// must be safe to show. It stands until the loop comes round again.
+func (h *Health) Refuse(p Place, reason string, cause error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if at := h.owned[p]; at != nil {
+		at.refused = refusal{reason: reason, cause: cause.Error()}
+	}
 }
 
 // End notes the offset after the last that a partition holds, as a fetch showed it.
@@ -155,10 +170,12 @@ type Partition struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	// State is "loading" before the loop has come round for the first time, then
-	// "running", or "stalled".
+	// "running", "stalled", or "refused".
 	State string `json:"state"`
-	Next  int64  `json:"next_offset"`
-	Lag   int64  `json:"lag_records"`
+	// Refused is the reason, in one word, where it is refused.
+	Refused string `json:"refused,omitempty"`
+	Next    int64  `json:"next_offset"`
+	Lag     int64  `json:"lag_records"`
 	// QuietSeconds since the loop came round.
 	QuietSeconds float64 `json:"quiet_seconds"`
 }
@@ -172,7 +189,7 @@ type Report struct {
 
 // Alive is false when a partition is stalled: its loop has not come round, or its
 // position has not moved though input waits, for StallAfter; loading may take ten
-// times as long.
+// times as long. A refused partition is not stalled: another start does not help.
 func (h *Health) Alive() Report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -203,6 +220,8 @@ func (h *Health) Ready() Report {
 	for _, p := range r.Partitions {
 		place := Place{p.Topic, p.Partition}
 		switch at := h.owned[place]; {
+		case p.State == refused:
+			r.Reasons = append(r.Reasons, fmt.Sprintf("%s is refused (%s): %s; see deploy/runbooks/refused.md", place, at.refused.reason, at.refused.cause))
 		case at.beat.IsZero():
 			r.Reasons = append(r.Reasons, fmt.Sprintf("%s is being loaded", place))
 		case now.Sub(at.beat) > readyAfter || p.State == stalled:
@@ -218,6 +237,7 @@ const (
 	loading = "loading"
 	running = "running"
 	stalled = "stalled"
+	refused = "refused"
 )
 
 func (h *Health) partitions(now time.Time) []Partition {
@@ -230,7 +250,10 @@ func (h *Health) partitions(now time.Time) []Partition {
 		if at.beat.IsZero() {
 			p.State = loading
 		}
-		if h.stalled(now, at) {
+		switch {
+		case at.refused.reason != "":
+			p.State, p.Refused = refused, at.refused.reason
+		case h.stalled(now, at):
 			p.State = stalled
 		}
 		out = append(out, p)

@@ -139,3 +139,48 @@ func TestZeroNeverStalls(t *testing.T) {
 	c.pass(time.Hour)
 	expect(t, "an hour", h.Alive(), true)
 }
+
+// What is refused is not ready, and no number of restarts helps: it stays alive.
+func TestRefused(t *testing.T) {
+	h, c := start(t)
+	h.Connected()
+	defer h.Own(place)()
+	beat(h, 5, 9)
+	h.Refuse(place, "log_changed", errors.New("the log was cut"))
+	c.pass(time.Hour)
+	expect(t, "refused", h.Ready(), false, "payment-log.v1/2 is refused (log_changed): the log was cut; see deploy/runbooks/refused.md")
+	expect(t, "refused", h.Alive(), true)
+	if p := h.Ready().Partitions; len(p) != 1 || p[0].State != "refused" || p[0].Refused != "log_changed" {
+		t.Errorf("partitions %+v", p)
+	}
+	beat(h, 5, 9)
+	expect(t, "mended", h.Ready(), true)
+	expect(t, "mended", h.Alive(), true)
+	c.pass(time.Minute)
+	expect(t, "mended, and stands still", h.Alive(), false)
+	h.Refuse(health.Place{Topic: "other"}, "log_changed", errors.New("x"))
+}
+
+// No progress with input waiting is unhealthy within StallAfter, whatever the loop
+// does meanwhile: it may hang, or come round again and again at one place.
+func TestStallBound(t *testing.T) {
+	for name, round := range map[string]bool{"hangs": false, "comes round": true} {
+		h, c := start(t)
+		h.Connected()
+		release := h.Own(place)
+		beat(h, 5, 9)
+		for range 59 {
+			c.pass(time.Second)
+			if round {
+				beat(h, 5, 9)
+			}
+			expect(t, name, h.Alive(), true)
+		}
+		c.pass(time.Second)
+		if round {
+			beat(h, 5, 9)
+		}
+		expect(t, name, h.Alive(), false, "payment-log.v1/2")
+		release()
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"os"
 
+	"golang.org/x/sync/errgroup"
+
 	"settlewatch/pipelines/bus"
 	"settlewatch/pipelines/stage"
 	"settlewatch/schemas/topic"
@@ -35,7 +37,8 @@ func run(ctx context.Context, r *boot.Run) error {
 	r.Health.Connected()
 	joiner := &stage.Joiner{
 		Log: r.Watch(kafka), Clock: boot.Clock{}, Logger: r.Log,
-		State: func(p int32) stage.State { return r.State(redis.Partition(topic.PaymentLog.Name, p)) },
+		State:  func(p int32) stage.State { return r.State(redis.Partition(topic.PaymentLog.Name, p)) },
+		Refuse: r.RefuseTo(kafka, "joiner", "log"),
 		Seen: func(p stage.JoinProgress) {
 			r.Metrics.Fold(p.Partition, p.State)
 			for _, a := range p.Out.Alerts {
@@ -44,8 +47,13 @@ func run(ctx context.Context, r *boot.Run) error {
 		},
 	}
 	group := kafka.Group(bus.GroupOptions{ID: boot.GroupJoiner, Topics: []string{topic.PaymentLog.Name}})
-	return group.Run(ctx, r.Own(func(ctx context.Context, a stage.Assignment) error {
-		defer r.Metrics.Forget(a.Partition)
-		return joiner.Own(ctx, a)
-	}))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.RedisSafe(ctx, redis) })
+	g.Go(func() error {
+		return group.Run(ctx, r.Own(func(ctx context.Context, a stage.Assignment) error {
+			defer r.Metrics.Forget(a.Partition)
+			return joiner.Own(ctx, a)
+		}))
+	})
+	return g.Wait()
 }

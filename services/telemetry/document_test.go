@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -61,7 +62,9 @@ func TestFamilies(t *testing.T) {
 	for _, service := range []string{"authorization", "capture", "settlement", "joiner", "warehouse"} {
 		t.Run(service, func(t *testing.T) {
 			m, h := metricsOf(t, service)
-			h.Own(health.Place{Topic: "payment-log.v1", Partition: 3})
+			place := health.Place{Topic: "payment-log.v1", Partition: 3}
+			h.Own(place)
+			h.Refuse(place, "log_changed", errors.New("cut"))
 			m.RecordsRead.WithLabelValues("t")
 			m.Retries.WithLabelValues(Kafka)
 			m.DeadLetters.WithLabelValues("r")
@@ -131,6 +134,18 @@ func TestLagOfOwnedPartitions(t *testing.T) {
 	if text := scrape(t, m); strings.Contains(text, "settlewatch_consumer_lag_records{") {
 		t.Errorf("lag of a partition that is not owned:\n%s", text)
 	}
+}
+
+func TestRefusedPartitions(t *testing.T) {
+	m, h := metricsOf(t, "joiner")
+	for p := range int32(3) {
+		place := health.Place{Topic: "payment-log.v1", Partition: p}
+		h.Own(place)
+		if p > 0 {
+			h.Refuse(place, "log_changed", errors.New("cut"))
+		}
+	}
+	requireLines(t, scrape(t, m), `settlewatch_refused_partitions{reason="log_changed",service="joiner"} 2`, `settlewatch_stalled_partitions{service="joiner"} 0`)
 }
 
 func metricsOf(t *testing.T, service string) (*Metrics, *health.Health) {

@@ -50,6 +50,7 @@ var families = []family{
 	{"settlewatch_build_info", gauge, []string{"version", "revision", "go"}, all, "Always 1; the labels say what runs."},
 	{"settlewatch_ready", gauge, nil, all, "1 when /readyz says so, else 0."},
 	{"settlewatch_stalled_partitions", gauge, nil, all, "Owned partitions that stand still while input waits; above 0, /healthz fails."},
+	{"settlewatch_refused_partitions", gauge, []string{"reason"}, all, "Owned partitions that are not worked on, because going on would be wrong; the reasons are in the runbook refused.md."},
 	{"settlewatch_owned_partitions", gauge, nil, all, "Partitions that consumer groups have assigned to this instance."},
 	{"settlewatch_consumer_lag_records", gauge, []string{"topic", "partition"}, all, "Records of an owned partition that have not been read yet."},
 	{"settlewatch_records_read_total", counter, []string{"topic"}, all, "Records read, repeats after a start included."},
@@ -216,8 +217,15 @@ func (s *snapshot) Collect(out chan<- prometheus.Metric) {
 	send("settlewatch_ready", truth(ready.OK))
 	send("settlewatch_stalled_partitions", float64(len(alive.Reasons)))
 	send("settlewatch_owned_partitions", float64(len(alive.Partitions)))
+	refused := map[string]int{}
 	for _, p := range alive.Partitions {
+		if p.Refused != "" {
+			refused[p.Refused]++
+		}
 		send("settlewatch_consumer_lag_records", float64(p.Lag), p.Topic, strconv.Itoa(int(p.Partition)))
+	}
+	for reason, n := range refused {
+		send("settlewatch_refused_partitions", float64(n), reason)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

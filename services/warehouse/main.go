@@ -44,6 +44,6 @@ func run(ctx context.Context, r *boot.Run) error {
 	log, rows := r.Watch(kafka), r.Warehouse(tables)
 	group := kafka.Group(bus.GroupOptions{ID: boot.GroupWarehouse, Topics: topics})
 	return group.Run(ctx, r.Own(func(ctx context.Context, a stage.Assignment) error {
-		return stage.Load(ctx, log, rows, a, stage.LoadOptions{Clock: boot.Clock{}, Refuse: r.RefuseRow(kafka)})
+		return stage.Load(ctx, log, rows, a, stage.LoadOptions{Clock: boot.Clock{}, Refuse: r.RefuseTo(kafka, "warehouse", "rows")})
 	}))
 }

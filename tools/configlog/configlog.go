@@ -102,10 +102,36 @@ func Check(config *event.Config) error {
 	return nil
 }
 
+// ErrPartitions is a CONFIG for a payment log of another number of partitions.
+var ErrPartitions = errors.New("the payment log has another number of partitions")
+
+// Complete fills in how many partitions the payment log has, which is the
+// installation's and not the rule file's. The number never changes: a CONFIG, or one
+// in force (nil for none), that says another one is refused.
+func Complete(ctx context.Context, log stage.Log, from *Numbered, config *event.Config) error {
+	n, err := log.Partitions(ctx, topic.PaymentLog.Name)
+	if err != nil {
+		return fmt.Errorf("count partitions of %s: %w", topic.PaymentLog.Name, err)
+	}
+	if from != nil && from.LogPartitions != 0 && int(from.LogPartitions) != n {
+		return fmt.Errorf("%w: %s has %d, and had %d when configuration %d was applied; see deploy/runbooks/refused.md",
+			ErrPartitions, topic.PaymentLog.Name, n, from.LogPartitions, from.Number)
+	}
+	if config.LogPartitions != 0 && int(config.LogPartitions) != n {
+		return fmt.Errorf("%w: %s has %d, log_partitions says %d", ErrPartitions, topic.PaymentLog.Name, n, config.LogPartitions)
+	}
+	config.LogPartitions = uint32(n)
+	return nil
+}
+
 // Append checks a CONFIG and appends it to the configuration topic, from where it
-// reaches every partition of the payment log. It returns its number.
+// reaches every partition of the payment log. It completes config, and returns its
+// number.
 func Append(ctx context.Context, log stage.Log, config *event.Config, now time.Time) (int64, error) {
 	if err := Check(config); err != nil {
+		return 0, err
+	}
+	if err := Complete(ctx, log, nil, config); err != nil {
 		return 0, err
 	}
 	value, err := config.MarshalVT()

@@ -21,8 +21,10 @@ func ordinary() *event.Config {
 func configTopic(t *testing.T) *sim.Log {
 	t.Helper()
 	log := sim.NewLog()
-	if err := log.CreateTopic(topic.Config.Name, 1); err != nil {
-		t.Fatal(err)
+	for name, n := range map[string]int{topic.Config.Name: 1, topic.PaymentLog.Name: 3} {
+		if err := log.CreateTopic(name, n); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return log
 }
@@ -83,5 +85,27 @@ func TestDifference(t *testing.T) {
 	diff, err = configlog.Difference(nil, to, "new.yaml")
 	if err != nil || !strings.Contains(diff, "--- (nothing in force)\n") || strings.Contains(diff, "\n-") {
 		t.Errorf("from nothing: %v\n%s", err, diff)
+	}
+}
+
+// The number of partitions is written once and stands for good.
+func TestLogPartitions(t *testing.T) {
+	log := configTopic(t)
+	config := ordinary()
+	if _, err := configlog.Append(t.Context(), log, config, time.UnixMilli(1)); err != nil || config.LogPartitions != 3 {
+		t.Fatalf("%d partitions are written (%v)", config.LogPartitions, err)
+	}
+	from, err := configlog.InForce(t.Context(), log)
+	if err != nil || from.LogPartitions != 3 {
+		t.Fatalf("%d partitions are in force (%v)", from.LogPartitions, err)
+	}
+	four := ordinary()
+	four.LogPartitions = 4
+	if _, err := configlog.Append(t.Context(), log, four, time.UnixMilli(1)); !errors.Is(err, configlog.ErrPartitions) {
+		t.Errorf("a file that says 4 is appended: %v", err)
+	}
+	from.LogPartitions = 2
+	if err := configlog.Complete(t.Context(), log, &from, ordinary()); !errors.Is(err, configlog.ErrPartitions) {
+		t.Errorf("a log that has grown is taken: %v", err)
 	}
 }

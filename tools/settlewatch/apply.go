@@ -91,6 +91,10 @@ func runApply(cmd *cobra.Command, path string, f applyFlags) error {
 	if err != nil {
 		return err
 	}
+	// A dry run may come before the topics are made.
+	if err := configlog.Complete(ctx, kafka, from, config); err != nil && (!f.dryRun || errors.Is(err, configlog.ErrPartitions)) {
+		return err
+	}
 	out := applied{Rules: config.Rules, Groups: len(config.Groups)}
 	if from != nil {
 		out.Before, out.Number = &from.Number, &from.Number
