@@ -1,0 +1,171 @@
+package world
+
+import (
+	"fmt"
+
+	"settlewatch/pipelines/sim"
+	"settlewatch/pipelines/stage"
+	"settlewatch/schemas/topic"
+)
+
+// Fault is one thing that goes wrong at one step.
+type Fault struct {
+	Step   int    `json:"step"`
+	Kind   string `json:"kind"`
+	Target int    `json:"target"` // which process, store, group: modulo their number
+	Arg    int64  `json:"arg,omitempty"`
+}
+
+// The kinds of faults. Those of requests befall the effect of the step, if it has
+// one that can fail that way; the others befall the world.
+const (
+	faultRequest   = "request" // Arg: what becomes of the request, a fate
+	faultKill      = "kill"    // a process dies where it is
+	faultFreeze    = "freeze"  // a process stands still for Arg steps
+	faultRebalance = "rebalance"
+	faultSkew      = "skew"    // a process's clock is Arg ms wrong from now on
+	faultWipe      = "wipe"    // a store loses all
+	faultRestore   = "restore" // a store goes back to its snapshot number Arg
+	faultForget    = "forget"  // a group loses its committed offsets
+	faultConfig    = "config"  // another CONFIG, variant Arg
+)
+
+// fate is what becomes of one request.
+type fate int
+
+const (
+	fateOK          fate = iota
+	fateRequestLost      // never arrives; sent again
+	fateReplyLost        // done, not heard of; sent again
+	fateTwice            // done, and a copy arrives later
+	fateFails            // not done, the caller gives up
+	fateFailsDone        // done, the caller gives up
+	fateFailsLater       // done later, the caller gives up
+	fates
+)
+
+func (f fate) String() string {
+	return [...]string{"done", "request lost", "reply lost", "done, again later", "fails", "done, fails", "done later, fails"}[f]
+}
+
+// weights of the kinds that befall the world.
+var faultKinds = []struct {
+	kind   string
+	weight int
+}{
+	{faultRequest, 12},
+	{faultKill, 4},
+	{faultFreeze, 2},
+	{faultRebalance, 5},
+	{faultSkew, 1},
+	{faultWipe, 1},
+	{faultRestore, 2},
+	{faultForget, 1},
+	{faultConfig, 1},
+}
+
+// fault is what goes wrong at this step, if anything does.
+func (w *World) fault() *Fault {
+	if w.calm {
+		return nil
+	}
+	if w.replay {
+		all := w.schedule.Faults
+		for w.planned < len(all) && all[w.planned].Step < w.step {
+			w.planned++
+		}
+		if w.planned < len(all) && all[w.planned].Step == w.step {
+			w.planned++
+			return &all[w.planned-1]
+		}
+		return nil
+	}
+	p := &w.schedule.Plan
+	if p.FaultEvery == 0 || w.step < 20 || !w.chance(streamFault, p.FaultEvery) {
+		return nil
+	}
+	f := Fault{Step: w.step, Target: int(w.hash(streamFault) >> 40)}
+	sum, draw := 0, w.hash(streamFaultKind)
+	for _, k := range faultKinds {
+		sum += k.weight
+	}
+	n := int(draw % uint64(sum))
+	for _, k := range faultKinds {
+		if n -= k.weight; n < 0 {
+			f.Kind = k.kind
+			break
+		}
+	}
+	f.Arg = w.draw(f.Kind, draw>>20)
+	w.schedule.Faults = append(w.schedule.Faults, f)
+	return &w.schedule.Faults[len(w.schedule.Faults)-1]
+}
+
+// draw is the argument of a fault.
+func (w *World) draw(kind string, draw uint64) int64 {
+	switch kind {
+	case faultRequest:
+		return 1 + int64(draw%uint64(fates-1))
+	case faultFreeze:
+		return 1 + int64(draw%200)
+	case faultSkew:
+		if s := w.schedule.Plan.SkewMs; s > 0 {
+			return int64(draw%uint64(2*s+1)) - s
+		}
+		return 0
+	default:
+		return int64(draw % 1000)
+	}
+}
+
+// fate of the request whose effect comes now.
+func (w *World) fate() fate {
+	f := w.doom
+	w.doom = fateOK
+	return f
+}
+
+// befall lets a fault happen that is not a request's.
+func (w *World) befall(f *Fault) {
+	w.stats.Faults++
+	w.note("fault: %s %d %d", f.Kind, f.Target, f.Arg)
+	switch f.Kind {
+	case faultKill:
+		if p := w.processes[f.Target%len(w.processes)]; p.alive {
+			w.kill(p)
+		}
+	case faultFreeze:
+		w.processes[f.Target%len(w.processes)].frozenUntil = w.step + int(f.Arg)
+	case faultRebalance:
+		w.share(w.groups[f.Target%len(w.groups)], mix(uint64(f.Arg)))
+	case faultSkew:
+		w.processes[f.Target%len(w.processes)].skewMs = f.Arg
+	case faultWipe:
+		w.rewrite(w.stores[f.Target%len(w.stores)], sim.StateSnapshot{})
+	case faultRestore:
+		if s := w.stores[f.Target%len(w.stores)]; len(s.snapshots) > 0 {
+			w.rewrite(s, s.snapshots[int(f.Arg)%len(s.snapshots)])
+		}
+	case faultForget:
+		clear(w.groups[f.Target%len(w.groups)].committed)
+	case faultConfig:
+		w.configure(int(f.Arg))
+	}
+}
+
+// rewrite puts a store back to what it once held.
+func (w *World) rewrite(s *store, to sim.StateSnapshot) {
+	s.state.Restore(to)
+	w.beginHistory(s)
+	w.note("partition %d is back at sequence %d", s.partition, s.from.Sequence)
+}
+
+// configure writes another CONFIG.
+func (w *World) configure(variant int) {
+	c := w.schedule.Plan.config(variant)
+	value, err := c.MarshalVT()
+	if err != nil {
+		panic(fmt.Sprintf("encode a configuration: %v", err))
+	}
+	w.append(stage.Outgoing{Topic: topic.Config.Name, Records: []stage.Record{{Value: value, TimeMs: w.nowMs}}})
+}
