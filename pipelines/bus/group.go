@@ -23,7 +23,7 @@ type GroupOptions struct {
 	// to 6s, the least that a broker allows by default.
 	SessionTimeout time.Duration
 	// HeartbeatInterval is also how soon a member notices that another one came
-	// or left. Defaults to 1s.
+	// or left. Defaults to 1s, or a third of the session where that is less.
 	HeartbeatInterval time.Duration
 	// RebalanceTimeout is how long the others wait for a member that is still
 	// ending its assignments. Defaults to 10s.
@@ -62,7 +62,7 @@ var _ stage.Group = (*group)(nil)
 // stage.ErrFenced and the context's own error once that context has ended.
 func (b *Bus) Group(options GroupOptions) stage.Group {
 	setDefault(&options.SessionTimeout, 6*time.Second)
-	setDefault(&options.HeartbeatInterval, time.Second)
+	setDefault(&options.HeartbeatInterval, min(time.Second, options.SessionTimeout/3))
 	setDefault(&options.RebalanceTimeout, 10*time.Second)
 	setDefault(&options.JoinTimeout, time.Minute)
 	return &group{bus: b, options: options}

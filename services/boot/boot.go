@@ -118,6 +118,9 @@ func (service Service) live(ctx context.Context, settings Settings, signals <-ch
 	r.Metrics = telemetry.NewMetrics(service.Name, r.Health, time.Now)
 	version, revision := telemetry.Version()
 	log.Info("started", "pid", os.Getpid(), "version", version, "revision", revision)
+	if settings.ClockOffset != 0 {
+		log.Warn("the clock is shifted: this is for tests only", "clock_offset", settings.ClockOffset)
+	}
 	if settings.KafkaSASL != "" && settings.KafkaTLS == nil {
 		log.Warn("the Kafka password goes over a connection that is not encrypted: set kafka-tls")
 	}
@@ -211,11 +214,11 @@ func newLogger(s Settings) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, options))
 }
 
-// Clock is the machine's.
-type Clock struct{}
+// Clock is the machine's, shifted where a test of skewed clocks says so.
+type Clock struct{ Offset time.Duration }
 
 // Now is the time of day.
-func (Clock) Now() time.Time { return time.Now() }
+func (c Clock) Now() time.Time { return time.Now().Add(c.Offset) }
 
 // Sleep waits.
 func (Clock) Sleep(ctx context.Context, d time.Duration) error {

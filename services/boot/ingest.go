@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"settlewatch/pipelines/bus"
 	"settlewatch/pipelines/intake"
 	"settlewatch/pipelines/stage"
 	"settlewatch/schemas/event"
@@ -63,14 +62,14 @@ func runIngest(ctx context.Context, r *Run, feed intake.Feed, raw topic.Topic) e
 	g.Go(func() error {
 		// Every ingest service can carry CONFIG into the log; the group chooses one.
 		configure := &stage.Configure{Log: log}
-		group := kafka.Group(bus.GroupOptions{ID: GroupConfig, Topics: []string{topic.Config.Name}})
+		group := r.Group(kafka, GroupConfig, topic.Config.Name)
 		return group.Run(ctx, r.Own(configure.Own))
 	})
 	g.Go(func() error {
-		group := kafka.Group(bus.GroupOptions{ID: GroupIngest(feed), Topics: []string{raw.Name}})
+		group := r.Group(kafka, GroupIngest(feed), raw.Name)
 		return group.Run(ctx, r.Own(func(ctx context.Context, a stage.Assignment) error {
 			ingest := &stage.Ingest{
-				Log: log, Clock: Clock{}, Configs: configs, Logger: r.Log,
+				Log: log, Clock: r.Clock(), Configs: configs, Logger: r.Log,
 				Intake:  &jsonIntake{run: r, decoder: intake.NewDecoder(feed, r.Settings.CardKey)},
 				Service: feed.String(), Profile: Profile, Version: ProfileVersion,
 				Seen: func(p stage.IngestProgress) {

@@ -187,8 +187,16 @@ func (r *reader) yes(name string) bool {
 }
 
 func (r *reader) duration(name string) time.Duration {
+	v := r.signedDuration(name)
+	if v < 0 {
+		r.wrong(name, "%q: it cannot be negative", r.text(name))
+	}
+	return v
+}
+
+func (r *reader) signedDuration(name string) time.Duration {
 	v, err := time.ParseDuration(r.text(name))
-	if err != nil || v < 0 {
+	if err != nil {
 		r.wrong(name, "%q: use a duration with its unit, such as 500ms, 30s or 2m", r.text(name))
 	}
 	return v

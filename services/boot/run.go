@@ -37,6 +37,14 @@ func (r *Run) Kafka(ctx context.Context, client string) (*bus.Bus, error) {
 	return connectKafka(ctx, r.Settings, r.Log, client, func(err error) { r.retried(telemetry.Kafka, err) })
 }
 
+// Clock of this service.
+func (r *Run) Clock() Clock { return Clock{Offset: r.Settings.ClockOffset} }
+
+// Group is this service's member of a consumer group.
+func (r *Run) Group(kafka *bus.Bus, id string, topics ...string) stage.Group {
+	return kafka.Group(bus.GroupOptions{ID: id, Topics: topics, SessionTimeout: r.Settings.KafkaSession})
+}
+
 // Redis connects likewise.
 func (r *Run) Redis(ctx context.Context) (*statestore.Client, error) {
 	r.Health.Waiting("Redis")

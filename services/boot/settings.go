@@ -32,7 +32,9 @@ type Settings struct {
 	KafkaSASL     string // bus.SASL's mechanism; empty for none
 	KafkaUser     string
 	KafkaPassword Secret
-	KafkaTLS      *tls.Config // nil for plain text, as the next two
+	// KafkaSession is how long a silent member of a group keeps its partitions.
+	KafkaSession time.Duration
+	KafkaTLS     *tls.Config // nil for plain text, as the next two
 
 	RedisAddrs    []string
 	RedisCluster  bool
@@ -56,6 +58,8 @@ type Settings struct {
 	ShutdownTimeout time.Duration
 	// Traces is empty, "stdout" or the address of a collector.
 	Traces string
+	// ClockOffset is what the service's clock is ahead of the machine's; for tests.
+	ClockOffset time.Duration
 	// Pprof serves Go's profiles on HTTPAddr.
 	Pprof bool
 }
@@ -167,6 +171,10 @@ func (s *Settings) readCardKey(r *reader) {
 const (
 	stallLeast    = 10 * time.Second
 	shutdownLeast = time.Second
+	// A heartbeat is lost now and then; below this a group would do nothing but rebalance.
+	sessionLeast = time.Second
+	sessionMost  = 5 * time.Minute
+	clockMost    = 24 * time.Hour
 )
 
 func (s *Settings) readService(r *reader) {
@@ -180,6 +188,14 @@ func (s *Settings) readService(r *reader) {
 	}
 	if s.ShutdownTimeout = r.duration("shutdown-timeout"); s.ShutdownTimeout < shutdownLeast {
 		r.wrong("shutdown-timeout", "%s: use at least %s", s.ShutdownTimeout, shutdownLeast)
+	}
+	s.KafkaSession = r.duration("kafka-session-timeout")
+	if s.KafkaSession < sessionLeast || s.KafkaSession > sessionMost {
+		r.wrong("kafka-session-timeout", "%s: use %s to %s", s.KafkaSession, sessionLeast, sessionMost)
+	}
+	s.ClockOffset = r.signedDuration("clock-offset")
+	if s.ClockOffset.Abs() > clockMost {
+		r.wrong("clock-offset", "%s: use at most %s either way", s.ClockOffset, clockMost)
 	}
 	if s.Pprof = r.yes("pprof"); s.Pprof && s.HTTPAddr == "" {
 		r.wrong("pprof", "it does nothing with http-addr %s", off)

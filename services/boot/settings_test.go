@@ -148,6 +148,11 @@ func TestCombinations(t *testing.T) {
 		"collector":                {boot.NeedService, []string{"--traces", "http://h:4318"}, nil, ""},
 		"a setting of others":      {boot.NeedRedis, nil, []string{"SETTLEWATCH_CARD_KEY_ID=k", "SETTLEWATCH_HTTP_ADDR=:1"}, ""},
 		"a port that is no port":   {boot.NeedKafka, []string{"--kafka-brokers", "h:70000"}, nil, "not host:port"},
+		"a session too short":      {boot.NeedService, []string{"--kafka-session-timeout", "100ms"}, nil, "kafka-session-timeout (--kafka-session-timeout): 100ms: use 1s to 5m0s"},
+		"a shorter session":        {boot.NeedService, []string{"--kafka-session-timeout", "3s"}, nil, ""},
+		"a clock behind":           {boot.NeedService, nil, []string{"SETTLEWATCH_CLOCK_OFFSET=-1h"}, ""},
+		"a clock a week ahead":     {boot.NeedService, []string{"--clock-offset", "168h"}, nil, "use at most 24h0m0s"},
+		"a duration below zero":    {boot.NeedService, []string{"--stall-after", "-1m"}, nil, "cannot be negative"},
 		"a file that is not there": {boot.NeedKafka, []string{"--config", "/nowhere.yaml"}, nil, "read settings from /nowhere.yaml"},
 	} {
 		t.Run(name, func(t *testing.T) {

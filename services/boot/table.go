@@ -73,10 +73,19 @@ var settings = concat(
 			"off, stdout, or the address of an OpenTelemetry collector, such as http://127.0.0.1:4318 (OTLP over HTTP)",
 		},
 		{
+			"clock-offset", formDuration, NeedService, "0s",
+			"for tests of skewed clocks only: what this service's clock is ahead (or behind, as in -1h); the log warns of it",
+		},
+		{
 			"pprof", formSwitch, NeedService, "false",
 			"serve Go's own profiles (CPU, heap, goroutines) at /debug/pprof/ of http-addr; they show function names, never records",
 		},
 		{"kafka-brokers", formList, NeedKafka, "127.0.0.1:9092", "Kafka brokers, host:port,…"},
+		{
+			"kafka-session-timeout", formDuration, NeedService, "6s",
+			"how long a silent member of a consumer group keeps its partitions, so how long a killed service is missed; " +
+				"the broker's group.min.session.timeout.ms is the least it grants; 1s to 5m",
+		},
 		{"kafka-sasl", formText, NeedKafka, "off", "off, plain, scram-sha-256 or scram-sha-512"},
 		{"kafka-user", formText, NeedKafka, "", "user for kafka-sasl"},
 		{"kafka-password", formSecret, NeedKafka, "", "password for kafka-sasl"},

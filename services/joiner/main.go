@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"settlewatch/pipelines/bus"
 	"settlewatch/pipelines/stage"
 	"settlewatch/schemas/topic"
 	"settlewatch/services/boot"
@@ -36,7 +35,7 @@ func run(ctx context.Context, r *boot.Run) error {
 	defer func() { _ = redis.Close() }() // every commit was acknowledged
 	r.Health.Connected()
 	joiner := &stage.Joiner{
-		Log: r.Watch(kafka), Clock: boot.Clock{}, Logger: r.Log,
+		Log: r.Watch(kafka), Clock: r.Clock(), Logger: r.Log,
 		State:  func(p int32) stage.State { return r.State(redis.Partition(topic.PaymentLog.Name, p)) },
 		Refuse: r.RefuseTo(kafka, "joiner", "log"),
 		Seen: func(p stage.JoinProgress) {
@@ -46,7 +45,7 @@ func run(ctx context.Context, r *boot.Run) error {
 			}
 		},
 	}
-	group := kafka.Group(bus.GroupOptions{ID: boot.GroupJoiner, Topics: []string{topic.PaymentLog.Name}})
+	group := r.Group(kafka, boot.GroupJoiner, topic.PaymentLog.Name)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.RedisSafe(ctx, redis) })
 	g.Go(func() error {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"os"
 
-	"settlewatch/pipelines/bus"
 	"settlewatch/pipelines/stage"
 	"settlewatch/schemas/alert"
 	"settlewatch/schemas/topic"
@@ -42,8 +41,8 @@ func run(ctx context.Context, r *boot.Run) error {
 		topics = append(topics, k.Topic().Name)
 	}
 	log, rows := r.Watch(kafka), r.Warehouse(tables)
-	group := kafka.Group(bus.GroupOptions{ID: boot.GroupWarehouse, Topics: topics})
+	group := r.Group(kafka, boot.GroupWarehouse, topics...)
 	return group.Run(ctx, r.Own(func(ctx context.Context, a stage.Assignment) error {
-		return stage.Load(ctx, log, rows, a, stage.LoadOptions{Clock: boot.Clock{}, Refuse: r.RefuseTo(kafka, "warehouse", "rows")})
+		return stage.Load(ctx, log, rows, a, stage.LoadOptions{Clock: r.Clock(), Refuse: r.RefuseTo(kafka, "warehouse", "rows")})
 	}))
 }
