@@ -26,7 +26,7 @@ var ErrSourceChanged = errors.New("the source is not the one that was read befor
 type Intake interface {
 	// Events appends those of the raw bytes to into: usually one, several in an
 	// order that never changes, or none of a record that is left out on purpose.
-	// An error is the reason why it is refused; where that is true of a part of it
+	// They are the callee's memory, valid until the next call. An error is the reason why it is refused; where that is true of a part of it
 	// only, the events of the rest are there besides.
 	Events(raw []byte, into []*event.Event) ([]*event.Event, error)
 	// DeadLetter is the record for the dead-letter topic; nothing in it is a card number.
@@ -102,7 +102,7 @@ func (i *Ingest) own(ctx context.Context, a Assignment, source event.Source) err
 	if err != nil {
 		return err
 	}
-	s.outbox = make([][]Record, partitions)
+	s.queue = newLogQueue(partitions)
 	return s.run(ctx)
 }
 
@@ -136,7 +136,7 @@ type ingestion struct {
 	next, committed int64
 	ahead           bool // of the end of the partition, perhaps
 	paused          Pause
-	outbox          [][]Record     // by log partition, in order
+	queue           *logQueue
 	events          []*event.Event // of the record that is being taken
 	letters         []Record
 	batches         []Outgoing // of the last flush, for its memory
@@ -226,21 +226,7 @@ func (s *ingestion) queueEvent(raw *Record, index uint32, e *event.Event) error 
 	if e.Leftover != nil {
 		s.progress.UnknownFields += int(e.Leftover.UnknownCount)
 	}
-	p := topic.Partition([]byte(e.PaymentKey), len(s.outbox))
-	return s.queue(p, e.PaymentKey, raw.TimeMs, &event.LogRecord{
-		Origin:    &event.Origin{Source: s.source, Offset: raw.Offset, Index: index},
-		ArrivalMs: raw.TimeMs,
-		Body:      &event.LogRecord_Event{Event: e},
-	})
-}
-
-func (s *ingestion) queue(partition int32, key string, timeMs int64, r *event.LogRecord) error {
-	value, err := r.MarshalVT()
-	if err != nil {
-		return fmt.Errorf("encode record of offset %d: %w", r.Origin.Offset, err)
-	}
-	s.outbox[partition] = append(s.outbox[partition], Record{Key: []byte(key), Value: value, TimeMs: timeMs})
-	return nil
+	return s.queue.event(s.source, raw, index, e)
 }
 
 func (s *ingestion) refuse(raw *Record, reason error) error {
@@ -273,7 +259,7 @@ func (s *ingestion) takeMark(ctx context.Context, raw *Record, t int64) error {
 		switch s.Configs.Clock(s.source) {
 		case event.Clock_CLOCK_PLAYED:
 			s.pause(Pause{})
-			return s.queueMark(t)
+			return s.queue.mark(s.source, t)
 		case event.Clock_CLOCK_LIVE:
 			s.pause(Pause{})
 			return s.refuse(raw, ErrMarkInLive)
@@ -292,19 +278,6 @@ func (s *ingestion) takeMark(ctx context.Context, raw *Record, t int64) error {
 	}
 }
 
-func (s *ingestion) queueMark(t int64) error {
-	for p := range s.outbox {
-		err := s.queue(int32(p), "", t, &event.LogRecord{
-			Origin: &event.Origin{Source: s.source}, ArrivalMs: t,
-			Body: &event.LogRecord_Mark{Mark: &event.Mark{TMs: t}},
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // mark queues a live source's mark behind its events, when it is time.
 func (s *ingestion) mark(ctx context.Context, now time.Time) error {
 	t, ready := s.writer.Mark()
@@ -319,7 +292,7 @@ func (s *ingestion) mark(ctx context.Context, now time.Time) error {
 		return err
 	}
 	s.marked, s.markedT = now, t
-	return s.queueMark(t)
+	return s.queue.mark(s.source, t)
 }
 
 // topicExpected: a raw partition that CONFIG does not know yet stops its topic's
@@ -343,15 +316,10 @@ func (s *ingestion) topicExpected(ctx context.Context) (bool, error) {
 // flush appends what is queued, waits for every acknowledgement, and only then
 // commits. A crash in between repeats, and the reader's rule drops the repeats.
 func (s *ingestion) flush(ctx context.Context) error {
-	if err := samePartitions(len(s.outbox), s.Configs.Latest()); err != nil {
+	if err := samePartitions(len(s.queue.partitions), s.Configs.Latest()); err != nil {
 		return err
 	}
-	s.batches = s.batches[:0]
-	for p, records := range s.outbox {
-		if len(records) > 0 {
-			s.batches = append(s.batches, Outgoing{Topic: topic.PaymentLog.Name, Partition: int32(p), Records: records})
-		}
-	}
+	s.batches = s.queue.batches(s.batches[:0])
 	if len(s.letters) > 0 {
 		s.batches = append(s.batches, Outgoing{Topic: topic.DeadLetters.Name, Records: s.letters})
 	}
@@ -360,9 +328,7 @@ func (s *ingestion) flush(ctx context.Context) error {
 			return fmt.Errorf("append: %w", err)
 		}
 	}
-	for p := range s.outbox {
-		s.outbox[p] = s.outbox[p][:0]
-	}
+	s.queue.reset()
 	s.letters = s.letters[:0]
 	return s.commit(ctx)
 }

@@ -68,7 +68,8 @@ type Log interface {
 	// names each partition at most once: records of one keep their order, and
 	// between partitions there is none. Retries inside keep the order and may repeat
 	// records. A returned error is final: any of the records may be in the log, and
-	// the caller must stop and start again from what it committed.
+	// the caller must stop and start again from what it committed. The records'
+	// memory is the caller's again when Append returns.
 	Append(ctx context.Context, batches ...Outgoing) error
 	// Partitions of a topic.
 	Partitions(ctx context.Context, topic string) (int, error)
