@@ -26,8 +26,9 @@ var ErrSourceChanged = errors.New("the source is not the one that was read befor
 type Intake interface {
 	// Events appends those of the raw bytes to into: usually one, several in an
 	// order that never changes, or none of a record that is left out on purpose.
-	// They are the callee's memory, valid until the next call. An error is the reason why it is refused; where that is true of a part of it
-	// only, the events of the rest are there besides.
+	// They are the callee's memory, valid until the next call. An error is the reason
+	// why it is refused; where that is true of a part of it only, the events of the
+	// rest are there besides.
 	Events(raw []byte, into []*event.Event) ([]*event.Event, error)
 	// DeadLetter is the record for the dead-letter topic; nothing in it is a card number.
 	DeadLetter(source event.Source, raw Record, reason error) (Record, error)

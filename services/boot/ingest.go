@@ -94,7 +94,7 @@ type jsonIntake struct {
 var _ stage.Intake = (*jsonIntake)(nil)
 
 func (j *jsonIntake) Events(raw []byte, into []*event.Event) ([]*event.Event, error) {
-	e, err := j.decoder.Decode(raw)
+	e, err := j.decoder.Borrow(raw)
 	if err != nil {
 		return nil, err
 	}
