@@ -65,7 +65,7 @@ func users(need Need) string {
 		return "joiner"
 	case NeedClickHouse:
 		return "warehouse"
-	case NeedCardKey:
+	case NeedCardKey, NeedProfile:
 		return "authorization, capture, settlement"
 	default:
 		return "all"

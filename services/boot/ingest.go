@@ -11,15 +11,17 @@ import (
 
 	"settlewatch/pipelines/intake"
 	"settlewatch/pipelines/stage"
-	"settlewatch/schemas/event"
 	"settlewatch/schemas/topic"
+	"settlewatch/services/health"
 	"settlewatch/services/telemetry"
 )
 
 // The profile under which the ingest services read the documented JSON.
 const (
-	Profile        = "documented"
+	Profile        = documented
 	ProfileVersion = 1
+	// Documented is its name and version in one.
+	Documented = "documented@1"
 )
 
 // Consumer groups of the services.
@@ -29,24 +31,31 @@ const (
 	GroupWarehouse = "settlewatch.warehouse"
 )
 
-// GroupIngest is the consumer group of one feed. Its name holds the profile's
-// version, as the source's name does: a new version begins anew.
-func GroupIngest(feed intake.Feed) string {
-	return fmt.Sprintf("settlewatch.%s.%s@%d", feed, Profile, ProfileVersion)
+// GroupIngest is the consumer group of the service of one feed that reads by a
+// profile, name@version, as the source's name has it: a new version begins anew.
+func GroupIngest(feed intake.Feed, profile string) string {
+	return GroupsIngest(feed) + profile
 }
+
+// GroupsIngest is how the names of all groups of one feed begin.
+func GroupsIngest(feed intake.Feed) string { return fmt.Sprintf("settlewatch.%s.", feed) }
 
 // Ingest is the service of one feed: the three differ in nothing else.
 func Ingest(feed intake.Feed, raw topic.Topic, httpAddr string) Service {
 	return Service{
 		Name:     feed.String(),
 		About:    "Reads " + raw.Name + ", makes canonical events and appends them to " + topic.PaymentLog.Name + ".",
-		Need:     NeedKafka | NeedCardKey,
+		Need:     NeedKafka | NeedCardKey | NeedProfile,
 		HTTPAddr: httpAddr,
 		Run:      func(ctx context.Context, r *Run) error { return runIngest(ctx, r, feed, raw) },
 	}
 }
 
 func runIngest(ctx context.Context, r *Run, feed intake.Feed, raw topic.Topic) error {
+	reads, err := readsBy(r, feed)
+	if err != nil {
+		return err
+	}
 	kafka, err := r.Kafka(ctx, feed.String())
 	if err != nil {
 		return err
@@ -66,16 +75,20 @@ func runIngest(ctx context.Context, r *Run, feed intake.Feed, raw topic.Topic) e
 		return group.Run(ctx, r.Own(configure.Own))
 	})
 	g.Go(func() error {
-		group := r.Group(kafka, GroupIngest(feed), raw.Name)
+		group := r.Group(kafka, GroupIngest(feed, reads.String()), raw.Name)
 		return group.Run(ctx, r.Own(func(ctx context.Context, a stage.Assignment) error {
 			ingest := &stage.Ingest{
-				Log: log, Clock: r.Clock(), Configs: configs, Logger: r.Log,
-				Intake:  &jsonIntake{run: r, decoder: intake.NewDecoder(feed, r.Settings.CardKey)},
-				Service: feed.String(), Profile: Profile, Version: ProfileVersion,
+				Log: log, Clock: drainClock{r.Clock(), r.drain}, Configs: configs, Logger: r.Log,
+				Intake:  reads.intake(),
+				Service: feed.String(), Profile: reads.name, Version: reads.version,
+				Paused: func(p stage.Pause) {
+					r.Health.Pause(health.Place{Topic: a.Topic, Partition: a.Partition}, p.Why, p.Ended)
+				},
 				Seen: func(p stage.IngestProgress) {
 					totals.add(p)
 					r.Metrics.EventsAppended.Add(float64(p.Events))
 					r.Metrics.UnknownFields.Add(float64(p.UnknownFields))
+					r.Metrics.LeftOut.Add(float64(p.LeftOut))
 				},
 			}
 			return ingest.Own(ctx, r.CommitTo(telemetry.Kafka, a))
@@ -85,34 +98,32 @@ func runIngest(ctx context.Context, r *Run, feed intake.Feed, raw topic.Topic) e
 	return g.Wait()
 }
 
-// jsonIntake reads the documented JSON of one feed; one belongs to one partition.
-type jsonIntake struct {
-	run     *Run
-	decoder *intake.Decoder
+// drainClock ends the wait of a loop that asks nothing of Kafka when its service is
+// asked to end.
+type drainClock struct {
+	stage.Clock
+	drain context.Context
 }
 
-var _ stage.Intake = (*jsonIntake)(nil)
-
-func (j *jsonIntake) Events(raw []byte, into []*event.Event) ([]*event.Event, error) {
-	e, err := j.decoder.Borrow(raw)
-	if err != nil {
-		return nil, err
+// Sleep ends with stage.ErrDrained once the service is asked to end.
+func (c drainClock) Sleep(ctx context.Context, d time.Duration) error {
+	sleeping, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.drain, cancel)()
+	if err := c.Clock.Sleep(sleeping, d); err != nil && ctx.Err() == nil {
+		return stage.ErrDrained
 	}
-	return append(into, e), nil
-}
-
-// DeadLetter masks the record and says where it lies and what was wrong.
-func (j *jsonIntake) DeadLetter(source event.Source, raw stage.Record, reason error) (stage.Record, error) {
-	return j.run.deadLetter(source, raw, reason)
+	return ctx.Err()
 }
 
 // ingestTotals counts since the start, for the log.
-type ingestTotals struct{ events, letters, unknown atomic.Int64 }
+type ingestTotals struct{ events, letters, unknown, leftOut atomic.Int64 }
 
 func (t *ingestTotals) add(p stage.IngestProgress) {
 	t.events.Add(int64(p.Events))
 	t.letters.Add(int64(p.DeadLetters))
 	t.unknown.Add(int64(p.UnknownFields))
+	t.leftOut.Add(int64(p.LeftOut))
 }
 
 // report logs the totals every ten seconds in which they changed.
@@ -125,9 +136,10 @@ func (t *ingestTotals) report(ctx context.Context, log *slog.Logger) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if n := t.events.Load() + t.letters.Load(); n != last {
+			if n := t.events.Load() + t.letters.Load() + t.leftOut.Load(); n != last {
 				last = n
-				log.Info("appended", "events", t.events.Load(), "dead_letters", t.letters.Load(), "unknown_fields", t.unknown.Load())
+				log.Info("appended", "events", t.events.Load(), "dead_letters", t.letters.Load(), "unknown_fields", t.unknown.Load(),
+					"left_out", t.leftOut.Load())
 			}
 		}
 	}

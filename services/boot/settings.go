@@ -14,6 +14,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 
 	"settlewatch/pipelines/bus"
 	"settlewatch/pipelines/intake"
+	"settlewatch/pipelines/profile"
 	"settlewatch/pipelines/warehouse"
 )
 
@@ -47,7 +49,10 @@ type Settings struct {
 	ClickHousePassword Secret
 	ClickHouseTLS      *tls.Config
 
-	CardKey  intake.TokenKey
+	CardKey intake.TokenKey
+	// Profile by which raw records are read; nil for the documented JSON.
+	Profile *profile.Profile
+
 	LogLevel slog.Level
 	LogJSON  bool
 
@@ -81,6 +86,9 @@ func Read(flags *pflag.FlagSet, need Need) (Settings, error) {
 	}
 	if need&NeedCardKey != 0 {
 		s.readCardKey(r)
+	}
+	if need&NeedProfile != 0 {
+		s.readProfile(r)
 	}
 	if need&NeedService != 0 {
 		s.readService(r)
@@ -165,6 +173,24 @@ func (s *Settings) readCardKey(r *reader) {
 	s.CardKey.Secret = key
 	if err := s.CardKey.Validate(); err != nil {
 		r.wrong("card-key-id and card-key", "%w; make a key with `openssl rand -base64 32`", err)
+	}
+}
+
+// documented is the setting that asks for no file.
+const documented = profile.DocumentedName
+
+func (s *Settings) readProfile(r *reader) {
+	path := r.text("profile")
+	if path == documented || path == "" {
+		return
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		r.wrong("profile", "%w", err)
+		return
+	}
+	if s.Profile, err = profile.Parse(text); err != nil {
+		r.wrong("profile", "%s:\n%w", path, err)
 	}
 }
 

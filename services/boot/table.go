@@ -20,6 +20,8 @@ const (
 	NeedRedis
 	NeedClickHouse
 	NeedCardKey
+	// NeedProfile is for what reads raw records.
+	NeedProfile
 	// NeedService is for what runs on: its listener, its traces, its end.
 	NeedService
 )
@@ -110,6 +112,10 @@ var settings = concat(
 	[]setting{
 		{"card-key-id", formText, NeedCardKey, "", "name of the key that makes card tokens"},
 		{"card-key", formSecret, NeedCardKey, "", "that key, base64, at least 16 bytes"},
+		{
+			"profile", formText, NeedProfile, documented,
+			"YAML file that says how raw records are read, see profiles.md; `documented` is the built-in one of the documented JSON",
+		},
 	},
 )
 

@@ -57,6 +57,7 @@ type partition struct {
 	end      int64
 	owners   int
 	refused  refusal
+	paused   pause
 }
 
 // refusal is why a partition is not worked on; zero where it is.
@@ -128,10 +129,10 @@ func (h *Health) Beat(p Place, next int64) {
 		return // the assignment has just ended
 	}
 	now := h.options.Now()
-	if at.beat.IsZero() || next != at.next || next >= at.end || at.refused.reason != "" {
+	if at.beat.IsZero() || next != at.next || next >= at.end || at.refused.reason != "" || at.paused.why != "" {
 		at.advanced = now
 	}
-	at.beat, at.next, at.refused = now, next, refusal{}
+	at.beat, at.next, at.refused, at.paused = now, next, refusal{}, pause{}
 }
 
 // Refuse notes that a partition is not worked on, because going on would be wrong:
@@ -170,8 +171,10 @@ type Partition struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	// State is "loading" before the loop has come round for the first time, then
-	// "running", "stalled", or "refused".
+	// "running", "stalled", "refused", "waiting" or "ended".
 	State string `json:"state"`
+	// Why it is waiting or has ended, for people.
+	Why string `json:"why,omitempty"`
 	// Refused is the reason, in one word, where it is refused.
 	Refused string `json:"refused,omitempty"`
 	Next    int64  `json:"next_offset"`
@@ -222,6 +225,9 @@ func (h *Health) Ready() Report {
 		switch at := h.owned[place]; {
 		case p.State == refused:
 			r.Reasons = append(r.Reasons, fmt.Sprintf("%s is refused (%s): %s; see deploy/runbooks/refused.md", place, at.refused.reason, at.refused.cause))
+		case p.State == waiting:
+			r.Reasons = append(r.Reasons, fmt.Sprintf("%s waits: %s", place, at.paused.why))
+		case p.State == ended:
 		case at.beat.IsZero():
 			r.Reasons = append(r.Reasons, fmt.Sprintf("%s is being loaded", place))
 		case now.Sub(at.beat) > readyAfter || p.State == stalled:
@@ -238,6 +244,8 @@ const (
 	running = "running"
 	stalled = "stalled"
 	refused = "refused"
+	waiting = "waiting"
+	ended   = "ended"
 )
 
 func (h *Health) partitions(now time.Time) []Partition {
@@ -253,6 +261,10 @@ func (h *Health) partitions(now time.Time) []Partition {
 		switch {
 		case at.refused.reason != "":
 			p.State, p.Refused = refused, at.refused.reason
+		case at.paused.ended:
+			p.State, p.Why = ended, at.paused.why
+		case at.paused.why != "":
+			p.State, p.Why = waiting, at.paused.why
 		case h.stalled(now, at):
 			p.State = stalled
 		}

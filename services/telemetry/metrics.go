@@ -58,7 +58,8 @@ var families = []family{
 	{"settlewatch_commit_duration_seconds", histogram, []string{"server"}, all, "How long a commit took, retries included: the group's offset in kafka (ingest), the state in redis (joiner), an insert into clickhouse (warehouse)."},
 	{"settlewatch_dead_letters_total", counter, []string{"reason"}, all, "Records that could not be read, by the reason that the dead letter names."},
 	{"settlewatch_events_appended_total", counter, nil, ingest, "Events appended to the payment log."},
-	{"settlewatch_unknown_fields_total", counter, nil, ingest, "Fields of raw records that the documented JSON does not have."},
+	{"settlewatch_unknown_fields_total", counter, nil, ingest, "Fields of raw records that the documented JSON, or the profile, does not have."},
+	{"settlewatch_left_out_total", counter, nil, ingest, "Raw records that the profile's filter leaves out."},
 	{"settlewatch_alerts_published_total", counter, []string{"kind", "status"}, joiner, "Revisions of alerts published, repeats after a crash included."},
 	{"settlewatch_open_payments", gauge, []string{"partition"}, joiner, "Payments in the state of an owned partition: those whose life has not ended."},
 	{"settlewatch_config_number", gauge, nil, joiner, "Number of the configuration in force, the lowest over the owned partitions; -1 before the first."},
@@ -87,6 +88,7 @@ type Metrics struct {
 	DeadLetters    *prometheus.CounterVec // reason
 	EventsAppended prometheus.Counter
 	UnknownFields  prometheus.Counter
+	LeftOut        prometheus.Counter
 	Alerts         *prometheus.CounterVec // kind, status
 	RowsInserted   *prometheus.CounterVec // table
 
@@ -135,6 +137,7 @@ func NewMetrics(service string, h *health.Health, now func() time.Time) *Metrics
 	default:
 		m.EventsAppended = counters("settlewatch_events_appended_total").WithLabelValues()
 		m.UnknownFields = counters("settlewatch_unknown_fields_total").WithLabelValues()
+		m.LeftOut = counters("settlewatch_left_out_total").WithLabelValues()
 	}
 	commit := describe("settlewatch_commit_duration_seconds")
 	m.CommitSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{

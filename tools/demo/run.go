@@ -96,9 +96,9 @@ type leg struct{ step, group, topic string }
 // does not move any more, because played traffic brings its own marks.
 func legs() []leg {
 	out := []leg{
-		{"ingested", boot.GroupIngest(intake.Authorization), topic.RawAuthorization.Name},
-		{"ingested", boot.GroupIngest(intake.Capture), topic.RawCapture.Name},
-		{"ingested", boot.GroupIngest(intake.Settlement), topic.RawSettlement.Name},
+		{"ingested", boot.GroupIngest(intake.Authorization, boot.Documented), topic.RawAuthorization.Name},
+		{"ingested", boot.GroupIngest(intake.Capture, boot.Documented), topic.RawCapture.Name},
+		{"ingested", boot.GroupIngest(intake.Settlement, boot.Documented), topic.RawSettlement.Name},
 		{"joined", boot.GroupJoiner, topic.PaymentLog.Name},
 		{"stored", boot.GroupWarehouse, topic.PaymentLog.Name},
 		{"stored", boot.GroupWarehouse, topic.Payments.Name},

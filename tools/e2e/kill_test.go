@@ -27,9 +27,9 @@ type leg struct {
 
 // legs in the order of the flow. The warehouse is shown by the longest of its ways.
 var legs = []leg{
-	{"authorization", boot.GroupIngest(intake.Authorization), topic.RawAuthorization},
-	{"capture", boot.GroupIngest(intake.Capture), topic.RawCapture},
-	{"settlement", boot.GroupIngest(intake.Settlement), topic.RawSettlement},
+	{"authorization", boot.GroupIngest(intake.Authorization, boot.Documented), topic.RawAuthorization},
+	{"capture", boot.GroupIngest(intake.Capture, boot.Documented), topic.RawCapture},
+	{"settlement", boot.GroupIngest(intake.Settlement, boot.Documented), topic.RawSettlement},
 	{"joiner", boot.GroupJoiner, topic.PaymentLog},
 	{"warehouse", boot.GroupWarehouse, topic.PaymentLog},
 }

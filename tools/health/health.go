@@ -121,9 +121,9 @@ type part struct {
 // the configuration.
 func parts() []part {
 	out := []part{
-		{"authorization", boot.GroupIngest(intake.Authorization), []string{topic.RawAuthorization.Name}},
-		{"capture", boot.GroupIngest(intake.Capture), []string{topic.RawCapture.Name}},
-		{"settlement", boot.GroupIngest(intake.Settlement), []string{topic.RawSettlement.Name}},
+		{"authorization", boot.GroupIngest(intake.Authorization, boot.Documented), []string{topic.RawAuthorization.Name}},
+		{"capture", boot.GroupIngest(intake.Capture, boot.Documented), []string{topic.RawCapture.Name}},
+		{"settlement", boot.GroupIngest(intake.Settlement, boot.Documented), []string{topic.RawSettlement.Name}},
 		{"configuration", boot.GroupConfig, []string{topic.Config.Name}},
 		{"joiner", boot.GroupJoiner, []string{topic.PaymentLog.Name}},
 	}
