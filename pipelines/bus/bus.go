@@ -259,7 +259,10 @@ func (b *Bus) refresh() {
 	}
 }
 
-// Partitions of a topic.
+// ErrNoTopic is a topic that is not there, and has not been for Options.TopicTimeout.
+var ErrNoTopic = errors.New("the topic does not exist")
+
+// Partitions of a topic; ErrNoTopic where it is missing.
 func (b *Bus) Partitions(ctx context.Context, topic string) (int, error) {
 	retry := b.newRetry(topic, 0, b.options.FetchTimeout)
 	for {
@@ -268,6 +271,9 @@ func (b *Bus) Partitions(ctx context.Context, topic string) (int, error) {
 			return n, nil
 		}
 		if err := retry.next(ctx, err); err != nil {
+			if errors.Is(err, kafka.UnknownTopicOrPartition) {
+				err = fmt.Errorf("%w: %w", ErrNoTopic, err)
+			}
 			return 0, fmt.Errorf("count partitions of %s: %w", topic, err)
 		}
 	}

@@ -55,12 +55,16 @@ var (
 		Name: "payments.v1", Key: "payment key and life, placed by the payment key", Partitions: 4, RetentionMs: RetainAll, Compacted: true,
 		About: "the latest judgement of every life of a payment",
 	}
+	Checkpoints = Topic{
+		Name: "checkpoints.v1", Key: "log partition, slot and chunk, placed by the log partition", Partitions: 4, RetentionMs: RetainAll, Compacted: true,
+		About: "whole states of the joiner at one offset, by which a lost Redis comes back",
+	}
 )
 
 // All topics in the order of the flow.
 var All = []Topic{
 	RawAuthorization, RawCapture, RawSettlement, Config, PaymentLog, DeadLetters,
-	AlertsPaidUnsettled, AlertsSettledTwice, Payments,
+	AlertsPaidUnsettled, AlertsSettledTwice, Payments, Checkpoints,
 }
 
 // ReadBy names the ingest service that reads a raw topic; false for other topics.

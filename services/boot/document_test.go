@@ -61,7 +61,7 @@ func settingsTable() string {
 
 func users(need Need) string {
 	switch need {
-	case NeedRedis:
+	case NeedRedis, NeedCheckpoints:
 		return "joiner"
 	case NeedClickHouse:
 		return "warehouse"

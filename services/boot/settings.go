@@ -61,6 +61,8 @@ type Settings struct {
 	// StallAfter is how long a partition may stand still; 0 is for ever.
 	StallAfter      time.Duration
 	ShutdownTimeout time.Duration
+	// CheckpointEvery is the time between two checkpoints of a partition; 0 is for none.
+	CheckpointEvery time.Duration
 	// Traces is empty, "stdout" or the address of a collector.
 	Traces string
 	// ClockOffset is what the service's clock is ahead of the machine's; for tests.
@@ -93,8 +95,16 @@ func Read(flags *pflag.FlagSet, need Need) (Settings, error) {
 	if need&NeedService != 0 {
 		s.readService(r)
 	}
+	if need&NeedCheckpoints != 0 {
+		if s.CheckpointEvery = r.duration("checkpoint-every"); s.CheckpointEvery != 0 && s.CheckpointEvery < checkpointLeast {
+			r.wrong("checkpoint-every", "%s: use at least %s, or 0 for none", s.CheckpointEvery, checkpointLeast)
+		}
+	}
 	return s, errors.Join(r.mistakes...)
 }
+
+// checkpointLeast: each one is all of a partition's state.
+const checkpointLeast = time.Second
 
 func (s *Settings) readLog(r *reader) {
 	if err := s.LogLevel.UnmarshalText([]byte(r.text("log-level"))); err != nil {

@@ -152,6 +152,8 @@ func TestCombinations(t *testing.T) {
 		"a shorter session":        {boot.NeedService, []string{"--kafka-session-timeout", "3s"}, nil, ""},
 		"a clock behind":           {boot.NeedService, nil, []string{"SETTLEWATCH_CLOCK_OFFSET=-1h"}, ""},
 		"a clock a week ahead":     {boot.NeedService, []string{"--clock-offset", "168h"}, nil, "use at most 24h0m0s"},
+		"checkpoints too often":    {boot.NeedCheckpoints, []string{"--checkpoint-every", "1ms"}, nil, "checkpoint-every (--checkpoint-every): 1ms: use at least 1s, or 0 for none"},
+		"no checkpoints":           {boot.NeedCheckpoints, []string{"--checkpoint-every", "0s"}, nil, ""},
 		"a duration below zero":    {boot.NeedService, []string{"--stall-after", "-1m"}, nil, "cannot be negative"},
 		"a file that is not there": {boot.NeedKafka, []string{"--config", "/nowhere.yaml"}, nil, "read settings from /nowhere.yaml"},
 	} {
@@ -201,7 +203,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 // A setting of every kind can be given in all three places.
 func TestEveryFlagHasAVariable(t *testing.T) {
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	boot.AddFlags(flags, boot.NeedKafka|boot.NeedRedis|boot.NeedClickHouse|boot.NeedCardKey|boot.NeedService)
+	boot.AddFlags(flags, boot.NeedKafka|boot.NeedRedis|boot.NeedClickHouse|boot.NeedCardKey|boot.NeedService|boot.NeedCheckpoints)
 	var names []string
 	flags.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 	for _, password := range []string{"kafka-password", "redis-password", "clickhouse-password", "card-key"} {

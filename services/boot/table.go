@@ -24,6 +24,8 @@ const (
 	NeedProfile
 	// NeedService is for what runs on: its listener, its traces, its end.
 	NeedService
+	// NeedCheckpoints is for what keeps checkpoints.
+	NeedCheckpoints
 )
 
 // form is how a setting is written.
@@ -100,6 +102,10 @@ var settings = concat(
 		{"redis-password", formSecret, NeedRedis, "", "Redis password"},
 	},
 	tlsSettings("redis", NeedRedis),
+	[]setting{{
+		"checkpoint-every", formDuration, NeedCheckpoints, "10m",
+		"time between two checkpoints of a partition's state in Kafka, by which a lost Redis comes back; at least 1s, or 0 for none",
+	}},
 	[]setting{
 		{
 			"clickhouse-dsn", formText, NeedClickHouse, "clickhouse://127.0.0.1:9000/default",

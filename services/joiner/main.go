@@ -3,11 +3,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
+	"settlewatch/pipelines/bus"
+	"settlewatch/pipelines/checkpoint"
 	"settlewatch/pipelines/stage"
+	"settlewatch/pipelines/statestore"
 	"settlewatch/schemas/topic"
 	"settlewatch/services/boot"
 )
@@ -16,7 +21,7 @@ func main() {
 	os.Exit(boot.Main(boot.Service{
 		Name:     "joiner",
 		About:    "Folds " + topic.PaymentLog.Name + " into alerts, with its state in Redis.",
-		Need:     boot.NeedKafka | boot.NeedRedis,
+		Need:     boot.NeedKafka | boot.NeedRedis | boot.NeedCheckpoints,
 		HTTPAddr: boot.JoinerHTTP,
 		Run:      run,
 	}))
@@ -45,14 +50,47 @@ func run(ctx context.Context, r *boot.Run) error {
 			}
 		},
 	}
+	keep, err := checkpoints(ctx, r, kafka, redis, joiner)
+	if err != nil {
+		return err
+	}
 	group := r.Group(kafka, boot.GroupJoiner, topic.PaymentLog.Name)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.RedisSafe(ctx, redis) })
 	g.Go(func() error {
 		return group.Run(ctx, r.Own(func(ctx context.Context, a stage.Assignment) error {
 			defer r.Metrics.Forget(a.Partition)
+			defer keep(ctx, a.Partition)()
 			return joiner.Own(ctx, a)
 		}))
 	})
 	return g.Wait()
+}
+
+// checkpoints gives the joiner a place to come back from. keep makes checkpoints of
+// an owned partition until it is released.
+func checkpoints(ctx context.Context, r *boot.Run, kafka *bus.Bus, redis *statestore.Client, joiner *stage.Joiner) (keep func(context.Context, int32) (release func()), err error) {
+	none := func(context.Context, int32) func() { return func() {} }
+	switch _, err := kafka.Partitions(ctx, topic.Checkpoints.Name); {
+	case errors.Is(err, bus.ErrNoTopic):
+		r.Log.Warn("no checkpoints: the topic is missing; `settlewatch apply --create-topics` makes it", "topic", topic.Checkpoints.Name)
+		return none, nil
+	case err != nil:
+		return nil, err
+	}
+	store := &checkpoint.Store{Log: kafka, Check: checkpoint.Loads}
+	joiner.Checkpoints = store
+	if r.Settings.CheckpointEvery == 0 {
+		return none, nil
+	}
+	keeper := checkpoint.NewKeeper(store, func(ctx context.Context, partition int32) (stage.Stored, error) {
+		return redis.Partition(topic.PaymentLog.Name, partition).Snapshot(ctx)
+	}, r.Settings.CheckpointEvery, r.Clock(), r.Log)
+	keeper.Kept = r.Metrics.Kept
+	return func(ctx context.Context, partition int32) func() {
+		ctx, cancel := context.WithCancel(ctx)
+		var ended sync.WaitGroup
+		ended.Go(func() { keeper.Own(ctx, partition) })
+		return func() { cancel(); ended.Wait() }
+	}, nil
 }

@@ -73,6 +73,7 @@ func TestFamilies(t *testing.T) {
 			case "joiner":
 				m.Alerts.WithLabelValues("k", "s")
 				m.Fold(3, marked(t))
+				m.Kept(3, 1)
 			case "warehouse":
 				m.RowsInserted.WithLabelValues("t")
 			}

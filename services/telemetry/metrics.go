@@ -68,6 +68,7 @@ var families = []family{
 	{"settlewatch_frontier_held", gauge, []string{"group", "source"}, joiner, "1 for the source that holds a group's frontier back."},
 	{"settlewatch_source_mark_timestamp_seconds", gauge, []string{"group", "source"}, joiner, "Last mark of an expected source, Unix time, the lowest over the owned partitions; 0 before the first."},
 	{"settlewatch_source_mark_age_seconds", gauge, []string{"group", "source"}, joiner, "Time since that mark; +Inf before the first."},
+	{"settlewatch_checkpoint_timestamp_seconds", gauge, []string{"partition"}, joiner, "When the newest checkpoint of an owned partition was made, Unix time; absent before the first."},
 	{"settlewatch_rows_inserted_total", counter, []string{"table"}, loader, "Rows inserted into ClickHouse, repeats that it drops included."},
 }
 
@@ -98,6 +99,7 @@ type Metrics struct {
 
 	mu    sync.Mutex
 	folds map[int32]fold // by owned partition
+	kept  map[int32]int64
 }
 
 // fold is what the joiner's state of one partition shows.
@@ -118,7 +120,7 @@ const (
 
 // NewMetrics of the service of that name, which reports on h. now is the clock.
 func NewMetrics(service string, h *health.Health, now func() time.Time) *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry(), health: h, now: now, folds: make(map[int32]fold)}
+	m := &Metrics{registry: prometheus.NewRegistry(), health: h, now: now, folds: make(map[int32]fold), kept: make(map[int32]int64)}
 	to := prometheus.WrapRegistererWith(prometheus.Labels{"service": service}, m.registry)
 	counters := func(name string) *prometheus.CounterVec {
 		f := describe(name)
@@ -195,11 +197,19 @@ func (m *Metrics) Fold(partition int32, s *join.State) {
 	}
 }
 
+// Kept notes when a partition's newest checkpoint was made, Unix milliseconds.
+func (m *Metrics) Kept(partition int32, atMs int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kept[partition] = atMs
+}
+
 // Forget a partition that is not owned any more.
 func (m *Metrics) Forget(partition int32) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.folds, partition)
+	delete(m.kept, partition)
 }
 
 // snapshot collects what is only known when somebody asks.
@@ -232,6 +242,9 @@ func (s *snapshot) Collect(out chan<- prometheus.Metric) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for p, at := range s.kept {
+		send("settlewatch_checkpoint_timestamp_seconds", unix(at), strconv.Itoa(int(p)))
+	}
 	if len(s.folds) == 0 {
 		return
 	}

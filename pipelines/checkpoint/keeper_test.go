@@ -1,0 +1,107 @@
+package checkpoint_test
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"settlewatch/pipelines/checkpoint"
+	"settlewatch/pipelines/stage"
+)
+
+// steppedClock sleeps when it is allowed to.
+type steppedClock struct {
+	mu    sync.Mutex
+	now   time.Time
+	slept chan time.Duration
+	wake  chan struct{}
+}
+
+func (c *steppedClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *steppedClock) Sleep(ctx context.Context, d time.Duration) error {
+	c.slept <- d
+	select {
+	case <-c.wake:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+	return nil
+}
+
+// A keeper makes one when time has passed and the state has moved, and a new owner
+// goes by when the one before made its last.
+func TestKeeper(t *testing.T) {
+	store := &checkpoint.Store{Log: newTopic(t, 1)}
+	clock := &steppedClock{now: time.UnixMilli(1_000_000), slept: make(chan time.Duration), wake: make(chan struct{})}
+	var stored stage.Stored
+	var failure error
+	reads := 0
+	read := func(context.Context, int32) (stage.Stored, error) { reads++; return stored, failure }
+	begin := func() (turn func(want time.Duration), end func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var ended sync.WaitGroup
+		k := checkpoint.NewKeeper(store, read, 10*time.Minute, clock, slog.New(slog.DiscardHandler))
+		ended.Go(func() { k.Own(ctx, 0) })
+		if d := <-clock.slept; d != 0 {
+			t.Errorf("it begins with a sleep of %s", d)
+		}
+		return func(want time.Duration) {
+			t.Helper()
+			clock.wake <- struct{}{}
+			if d := <-clock.slept; d != want {
+				t.Errorf("it sleeps for %s, want %s", d, want)
+			}
+		}, func() { cancel(); ended.Wait() }
+	}
+	newest := func(want int64) {
+		t.Helper()
+		m := manifests(t, store, 0)
+		if want == 0 && len(m) == 0 {
+			return
+		}
+		if len(m) == 0 || m[0].Offset != want {
+			t.Errorf("the newest is %+v, want offset %d", m, want)
+		}
+	}
+	turn, end := begin()
+	turn(time.Minute) // nothing is stored
+	newest(0)
+	failure = errDown
+	turn(time.Minute)
+	failure, stored = nil, stateAt(5, 100)
+	turn(10 * time.Minute)
+	newest(5)
+	turn(10 * time.Minute) // nothing has come
+	if m := manifests(t, store, 0); len(m) != 1 {
+		t.Errorf("%d checkpoints of one state", len(m))
+	}
+	stored = stateAt(6, 100)
+	turn(10 * time.Minute)
+	newest(6)
+	stored = stateAt(4, 100) // rolled back
+	turn(time.Minute)
+	newest(6)
+	end()
+	// A new owner, a minute after the last was made (11 of them have passed since).
+	before := reads
+	stored = stateAt(7, 100)
+	clock.now = time.UnixMilli(manifests(t, store, 0)[0].TimeMs).Add(time.Minute)
+	turn, end = begin()
+	turn(9 * time.Minute)
+	if reads != before {
+		t.Error("it did not wait")
+	}
+	turn(10 * time.Minute)
+	newest(7)
+	end()
+}
