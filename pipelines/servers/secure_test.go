@@ -88,6 +88,20 @@ func TestKafkaSecure(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if err := client(t, k.Mutual, kgo.DialTLSConfig(c.Client)).Ping(t.Context()); err != nil {
+		t.Errorf("by a client certificate: %v", err)
+	}
+	stranger := serverstest.NewCertificates(t).Client
+	stranger.RootCAs = c.Client.RootCAs
+	for name, config := range map[string]*tls.Config{
+		"no client certificate": {RootCAs: c.Client.RootCAs, MinVersion: tls.VersionTLS12}, "another authority's": stranger,
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		if err := client(t, k.Mutual, kgo.DialTLSConfig(config)).Ping(ctx); err == nil {
+			t.Errorf("%s was let in", name)
+		}
+		cancel()
+	}
 	for name, options := range map[string][]kgo.Opt{
 		"wrong password": {kgo.DialTLSConfig(c.Client), kgo.SASL(plain.Auth{User: serverstest.User, Pass: "wrong"}.AsMechanism())},
 		"no SASL":        {kgo.DialTLSConfig(c.Client)},

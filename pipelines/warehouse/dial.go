@@ -184,6 +184,9 @@ func probe(ctx context.Context, addrs []string, timeout time.Duration) error {
 		ErrUnreachable, strings.Join(addrs, ", "), errors.Join(failed...))
 }
 
+// tlsAlert is what crypto/tls calls an answer of the other side that ends a handshake.
+const tlsAlert = "remote error"
+
 // explain says what to check after a failed handshake.
 func explain(err error, d *clickhouse.Options) error {
 	addr := strings.Join(d.Addr, ", ")
@@ -203,6 +206,11 @@ func explain(err error, d *clickhouse.Options) error {
 	var invalid x509.CertificateInvalidError
 	if errors.As(err, &unknownAuthority) || errors.As(err, &hostname) || errors.As(err, &invalid) {
 		return fmt.Errorf("%w at %s: check the certificate authority and the server's name: %w", ErrRefused, addr, err)
+	}
+	var alert *net.OpError
+	if errors.As(err, &alert) && alert.Op == tlsAlert {
+		return fmt.Errorf("%w at %s: the server refuses the TLS handshake: check whether it asks for a client certificate, and which: %w",
+			ErrRefused, addr, err)
 	}
 	// A reset is a server that goes down, or comes up, at this moment.
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, syscall.ECONNRESET) {

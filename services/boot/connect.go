@@ -29,18 +29,32 @@ func ConnectClickHouse(ctx context.Context, s Settings, log *slog.Logger) (*ware
 	return connectClickHouse(ctx, s, log, func(error) {})
 }
 
-func connectKafka(ctx context.Context, s Settings, log *slog.Logger, client string, retried func(error)) (*bus.Bus, error) {
-	options := bus.Options{
-		Brokers: s.KafkaBrokers, ClientID: "settlewatch-" + client, TLS: s.KafkaTLS,
-		WaitReady: patience, Logger: log, OnRetry: retried,
-	}
+// KafkaOptions are how the settings say that Kafka is reached.
+func KafkaOptions(s Settings) (bus.Options, error) {
+	options := bus.Options{Brokers: s.KafkaBrokers, TLS: s.KafkaTLS}
 	if s.KafkaSASL != "" {
 		mechanism, err := bus.SASL(s.KafkaSASL, s.KafkaUser, s.KafkaPassword.Reveal())
 		if err != nil {
-			return nil, err
+			return options, err
 		}
 		options.SASL = mechanism
 	}
+	return options, nil
+}
+
+// ClickHouseOptions are how the settings say that ClickHouse is reached.
+func ClickHouseOptions(s Settings) warehouse.Options {
+	return warehouse.Options{
+		DSN: s.ClickHouseDSN.Reveal(), Username: s.ClickHouseUser, Password: s.ClickHousePassword.Reveal(), TLS: s.ClickHouseTLS,
+	}
+}
+
+func connectKafka(ctx context.Context, s Settings, log *slog.Logger, client string, retried func(error)) (*bus.Bus, error) {
+	options, err := KafkaOptions(s)
+	if err != nil {
+		return nil, err
+	}
+	options.ClientID, options.WaitReady, options.Logger, options.OnRetry = "settlewatch-"+client, patience, log, retried
 	return bus.Dial(ctx, options)
 }
 
@@ -60,13 +74,12 @@ func connectRedis(ctx context.Context, s Settings, log *slog.Logger, retried fun
 
 func connectClickHouse(ctx context.Context, s Settings, log *slog.Logger, retried func(error)) (*warehouse.Warehouse, error) {
 	return persist(ctx, log, "ClickHouse", func() (*warehouse.Warehouse, error) {
-		return warehouse.Dial(ctx, warehouse.Options{
-			DSN: s.ClickHouseDSN.Reveal(), Username: s.ClickHouseUser, Password: s.ClickHousePassword.Reveal(), TLS: s.ClickHouseTLS,
-			OnRetry: func(err error, wait time.Duration) {
-				log.Warn("ClickHouse: trying again", "wait", wait, "error", err)
-				retried(err)
-			},
-		})
+		options := ClickHouseOptions(s)
+		options.OnRetry = func(err error, wait time.Duration) {
+			log.Warn("ClickHouse: trying again", "wait", wait, "error", err)
+			retried(err)
+		}
+		return warehouse.Dial(ctx, options)
 	}, func(err error) bool { return errors.Is(err, warehouse.ErrUnreachable) })
 }
 

@@ -164,6 +164,40 @@ func lookup(name string) (setting, bool) {
 	return setting{}, false
 }
 
+// Environment is what the flags that were given would be as environment variables,
+// NAME=value each: for services that are started with the same settings.
+func Environment(flags *pflag.FlagSet) []string {
+	var out []string
+	for _, s := range settings {
+		f := flags.Lookup(s.name)
+		if f == nil || !f.Changed {
+			continue
+		}
+		value := f.Value.String()
+		if list, is := f.Value.(pflag.SliceValue); is {
+			value = strings.Join(list.GetSlice(), ",")
+		}
+		out = append(out, s.env()+"="+value)
+	}
+	return out
+}
+
+// NoConnections are the variables of this process that say how servers are reached
+// or cards are masked, NAME= each, which says nothing: for services that are started
+// on servers of their own.
+func NoConnections(environ []string) []string {
+	var out []string
+	for _, variable := range environ {
+		name, _, _ := strings.Cut(variable, "=")
+		for _, s := range settings {
+			if s.env() == name && (s.name == "config" || s.need&(NeedKafka|NeedRedis|NeedClickHouse|NeedCardKey) != 0) {
+				out = append(out, name+"=")
+			}
+		}
+	}
+	return out
+}
+
 // AddFlags declares the flags that need asks for.
 func AddFlags(flags *pflag.FlagSet, need Need) {
 	for _, s := range settings {

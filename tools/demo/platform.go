@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -170,7 +172,12 @@ func (p *Platform) prepare(ctx context.Context, config *event.Config) error {
 
 // environment of a service: the same names that an operator would set.
 func (p *Platform) environment() []string {
-	return append([]string{
+	var before []string
+	if p.options.External == nil {
+		// An operator's shell may hold settings of other servers.
+		before = boot.NoConnections(os.Environ())
+	}
+	return slices.Concat(before, []string{
 		"SETTLEWATCH_KAFKA_BROKERS=" + strings.Join(p.Brokers, ","),
 		"SETTLEWATCH_REDIS_ADDRS=" + strings.Join(p.Redis, ","),
 		fmt.Sprintf("SETTLEWATCH_REDIS_CLUSTER=%t", p.RedisCluster),
@@ -179,7 +186,7 @@ func (p *Platform) environment() []string {
 		"SETTLEWATCH_CARD_KEY=" + demoCardKey,
 		// Several stacks may run on one machine.
 		"SETTLEWATCH_HTTP_ADDR=127.0.0.1:0",
-	}, p.Environment...)
+	}, p.Environment)
 }
 
 // Stop ends services and servers, in this order; nothing is left.

@@ -28,11 +28,13 @@ import (
 	"settlewatch/tools/traffic"
 )
 
-// secured are Apache Kafka with SASL_SSL, Redis with TLS, client certificates and
-// an ACL user, and ClickHouse with a user behind TLS.
+// secured are Apache Kafka with SASL_SSL and, at another address, with client
+// certificates, Redis with TLS, client certificates and an ACL user, and ClickHouse
+// with a user behind TLS with client certificates.
 type secured struct {
 	*serverstest.Certificates
 	kafka, redis, clickHouse string
+	kafkaMutual              string
 	clickHouseHTTP           string
 	secrets                  string // the file with the password
 }
@@ -42,9 +44,11 @@ func startSecured(t *testing.T) secured {
 	t.Log("starting Apache Kafka, redis-server and ClickHouse, all with TLS and passwords")
 	c := serverstest.NewCertificates(t)
 	clickHouse := serverstest.StartClickHouse(t, servers.ClickHouseOptions{Username: serverstest.User, Password: serverstest.Password})
+	kafka := serverstest.StartKafkaSecure(t, c, servers.KafkaOptions{})
 	s := secured{
 		Certificates:   c,
-		kafka:          serverstest.StartKafkaSecure(t, c, servers.KafkaOptions{}).Addr(),
+		kafka:          kafka.Addr(),
+		kafkaMutual:    kafka.Mutual,
 		redis:          serverstest.StartRedisSecure(t, c, servers.RedisOptions{}).Addr(),
 		clickHouse:     serverstest.TLSForwarder(t, c, clickHouse.Addr()),
 		clickHouseHTTP: clickHouse.HTTPAddr(),
@@ -77,6 +81,8 @@ func (s secured) environment(more ...string) []string {
 		"SETTLEWATCH_CLICKHOUSE_DSN=" + s.dsn(),
 		"SETTLEWATCH_CLICKHOUSE_TLS=true",
 		"SETTLEWATCH_CLICKHOUSE_TLS_CA_FILE=" + s.CAFile,
+		"SETTLEWATCH_CLICKHOUSE_TLS_CERT_FILE=" + s.ClientCertFile,
+		"SETTLEWATCH_CLICKHOUSE_TLS_KEY_FILE=" + s.ClientKeyFile,
 		"SETTLEWATCH_CLICKHOUSE_USER=" + serverstest.User,
 		"SETTLEWATCH_CLICKHOUSE_PASSWORD_FILE=" + s.secrets,
 		"SETTLEWATCH_CARD_KEY_ID=test",
@@ -84,6 +90,14 @@ func (s secured) environment(more ...string) []string {
 		"SETTLEWATCH_HTTP_ADDR=127.0.0.1:0",
 		"SETTLEWATCH_LOG_FORMAT=json",
 	}, more...)
+}
+
+// mutualKafka is the environment where Kafka knows its clients by their certificates.
+func (s secured) mutualKafka(certFile, keyFile string) []string {
+	return []string{
+		"SETTLEWATCH_KAFKA_BROKERS=" + s.kafkaMutual, "SETTLEWATCH_KAFKA_SASL=", "SETTLEWATCH_KAFKA_USER=", "SETTLEWATCH_KAFKA_PASSWORD_FILE=",
+		"SETTLEWATCH_KAFKA_TLS_CERT_FILE=" + certFile, "SETTLEWATCH_KAFKA_TLS_KEY_FILE=" + keyFile,
+	}
 }
 
 // TestSecuredServers plays a demo with all services on servers that want TLS, users
@@ -231,6 +245,11 @@ func (s secured) testRefusals(t *testing.T) {
 			[]string{"SETTLEWATCH_KAFKA_TLS_SERVER_NAME=kafka.example"},
 			[]string{s.kafka, "server name", "kafka.example"},
 		},
+		"Kafka client certificate": {
+			"settlement",
+			s.mutualKafka("", ""),
+			[]string{s.kafkaMutual, "client certificate"},
+		},
 		"Redis password": {
 			"joiner",
 			[]string{"SETTLEWATCH_REDIS_PASSWORD=wr0ng-0ne"},
@@ -254,6 +273,11 @@ func (s secured) testRefusals(t *testing.T) {
 				"SETTLEWATCH_CLICKHOUSE_PASSWORD_FILE=", "SETTLEWATCH_CLICKHOUSE_PASSWORD=wr0ng-0ne",
 			},
 			[]string{fake, "check the user", serverstest.User},
+		},
+		"ClickHouse client certificate": {
+			"warehouse",
+			[]string{"SETTLEWATCH_CLICKHOUSE_TLS_CERT_FILE=", "SETTLEWATCH_CLICKHOUSE_TLS_KEY_FILE="},
+			[]string{s.clickHouse, "client certificate"},
 		},
 		"ClickHouse authority": {
 			"warehouse",

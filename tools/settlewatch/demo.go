@@ -15,6 +15,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"settlewatch/schemas/alert"
@@ -33,10 +34,6 @@ type demoFlags struct {
 	filesOut    string
 	filesOnly   bool
 	dir         string
-	brokers     []string
-	redis       []string
-	cluster     bool
-	clickHouse  string
 	replication int
 }
 
@@ -49,6 +46,11 @@ func demoCommand() *cobra.Command {
 traffic in accelerated event time, and compares the alerts with what was planted.
 Without --once it then stays up with live traffic until Ctrl-C.
 
+With --kafka-brokers, --redis-addrs and --clickhouse-dsn, or with --config, it uses
+these servers instead, whose topics must be empty; TLS, users and passwords are given
+as for the services. Addresses in the environment alone are not used: the demo fills
+what it finds with invented payments.
+
 Exit status: 0 everything planted was found and nothing else, 1 something is missing
 or unexpected, 2 it could not run, or was stopped before the check.`,
 		Example: `  settlewatch demo
@@ -57,7 +59,7 @@ or unexpected, 2 it could not run, or was stopped before the check.`,
   settlewatch demo --files-out traffic --files-only
   settlewatch demo --kafka-brokers k1:9092 --redis-addrs r1:6379 --clickhouse-dsn clickhouse://c1:9000/default --once`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd, f) },
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&f.traffic.Payments, "payments", 10_000, "payments to play")
@@ -70,35 +72,46 @@ or unexpected, 2 it could not run, or was stopped before the check.`,
 	flags.StringVar(&f.filesOut, "files-out", "", "write the traffic and its rules to this folder too, for settlewatch reconcile")
 	flags.BoolVar(&f.filesOnly, "files-only", false, "with --files-out: end when the files are written, without servers")
 	flags.StringVar(&f.dir, "dir", "", "folder for data and logs (default: a new temporary one, removed when all went well)")
-	flags.StringSliceVar(&f.brokers, "kafka-brokers", nil, "use this Kafka, Redis and ClickHouse instead of the embedded ones; their topics must be empty")
-	flags.StringSliceVar(&f.redis, "redis-addrs", nil, "Redis, with --kafka-brokers")
-	flags.BoolVar(&f.cluster, "redis-cluster", false, "the Redis addresses belong to a cluster")
-	flags.StringVar(&f.clickHouse, "clickhouse-dsn", "", "ClickHouse, native protocol, with --kafka-brokers")
 	flags.IntVar(&f.replication, "replication", 1, "replication of the topics that are made, with --kafka-brokers")
+	serverFlags(cmd, externalServers)
 	return cmd
 }
 
-// platformOptions of the flags: all three servers are given, or none.
-func (f *demoFlags) platformOptions(s *screen) (demo.PlatformOptions, error) {
-	o := demo.PlatformOptions{Dir: f.dir, Log: s, Progress: s.fetched, Events: s.Event, Replication: f.replication}
+const externalServers = boot.NeedKafka | boot.NeedRedis | boot.NeedClickHouse
+
+// external are the servers that the flags name, nil for the embedded ones: all three
+// are given, or a file that does, or none.
+func external(flags *pflag.FlagSet) (*demo.Addresses, error) {
 	given := 0
-	for _, there := range []bool{len(f.brokers) > 0, len(f.redis) > 0, f.clickHouse != ""} {
-		if there {
+	for _, name := range []string{"kafka-brokers", "redis-addrs", "clickhouse-dsn"} {
+		if flags.Changed(name) {
 			given++
 		}
 	}
-	switch given {
-	case 0:
-	case 3:
-		o.External = &demo.Addresses{Brokers: f.brokers, Redis: f.redis, RedisCluster: f.cluster, ClickHouseDSN: f.clickHouse}
-	default:
-		return o, errors.New("give --kafka-brokers, --redis-addrs and --clickhouse-dsn together, or none of them for the embedded stack")
+	environment := boot.Environment(flags)
+	switch {
+	case given == 0 && !flags.Changed("config"):
+		if len(environment) == 0 {
+			return nil, nil
+		}
+		fallthrough
+	case given < 3 && !flags.Changed("config"):
+		return nil, errors.New("give --kafka-brokers, --redis-addrs and --clickhouse-dsn together, or none of them for the embedded stack")
 	}
-	return o, nil
+	s, err := boot.Read(flags, externalServers)
+	if err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
+	a := &demo.Addresses{
+		Brokers: s.KafkaBrokers, Redis: s.RedisAddrs, RedisCluster: s.RedisCluster, ClickHouseDSN: s.ClickHouseDSN.Reveal(),
+		Environment: environment, ClickHouse: boot.ClickHouseOptions(s),
+	}
+	a.Kafka, err = boot.KafkaOptions(s)
+	return a, err
 }
 
-func runDemo(ctx context.Context, f demoFlags) (err error) {
-	began := time.Now()
+func runDemo(cmd *cobra.Command, f demoFlags) (err error) {
+	ctx, began := cmd.Context(), time.Now()
 	s := newScreen(os.Stderr)
 	g, err := traffic.New(f.traffic)
 	if err != nil {
@@ -120,8 +133,8 @@ func runDemo(ctx context.Context, f demoFlags) (err error) {
 		return err
 	}
 	f.dir = w.dir
-	o, err := f.platformOptions(s)
-	if err != nil {
+	o := demo.PlatformOptions{Dir: f.dir, Log: s, Progress: s.fetched, Events: s.Event, Replication: f.replication}
+	if o.External, err = external(cmd.Flags()); err != nil {
 		return err
 	}
 	p, err := demo.StartPlatform(ctx, o, config)

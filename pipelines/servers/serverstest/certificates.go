@@ -26,7 +26,7 @@ type Certificates struct {
 	ClientCertFile, ClientKeyFile string
 	// Client trusts the authority and has the client's certificate.
 	Client *tls.Config
-	// Server has the server's certificate.
+	// Server has the server's certificate, and wants a client's of the same authority.
 	Server *tls.Config
 }
 
@@ -73,7 +73,7 @@ func NewCertificates(t testing.TB) *Certificates {
 	pool := x509.NewCertPool()
 	pool.AddCert(parsed)
 	c.Server = &tls.Config{
-		MinVersion: tls.VersionTLS12, ClientCAs: pool,
+		MinVersion: tls.VersionTLS12, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
 		Certificates: []tls.Certificate{loadPair(t, c.CertFile, c.KeyFile)},
 	}
 	c.Client = &tls.Config{

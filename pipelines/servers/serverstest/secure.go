@@ -22,11 +22,18 @@ const (
 	Password = "p@ss/w%rd#1"
 )
 
-// StartKafkaSecure starts an Apache Kafka for this test that is reached over TLS
-// and with SASL only: User by PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512.
-func StartKafkaSecure(t testing.TB, c *Certificates, o servers.KafkaOptions) *servers.Kafka {
+// SecureKafka is reached over TLS only: at Addr with SASL, at Mutual with a client
+// certificate and no SASL.
+type SecureKafka struct {
+	*servers.Kafka
+	Mutual string
+}
+
+// StartKafkaSecure starts an Apache Kafka for this test. At Addr it lets User in by
+// PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512.
+func StartKafkaSecure(t testing.TB, c *Certificates, o servers.KafkaOptions) SecureKafka {
 	t.Helper()
-	ports := make([]int, 3)
+	ports := make([]int, 4)
 	for i := range ports {
 		var err error
 		if ports[i], err = servers.FreePort(); err != nil {
@@ -35,17 +42,21 @@ func StartKafkaSecure(t testing.TB, c *Certificates, o servers.KafkaOptions) *se
 	}
 	at := func(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 	o.Port, o.ControllerPort = ports[0], ports[1]
-	clients, internal := "SASL_SSL://"+at(ports[0]), "INTERNAL://"+at(ports[2])
+	clients := "SASL_SSL://" + at(ports[0]) + ",MUTUAL://" + at(ports[3])
+	internal := "INTERNAL://" + at(ports[2])
 	const modules = "org.apache.kafka.common.security."
 	const scram = modules + "scram.ScramLoginModule required;"
 	o.Properties = map[string]string{
-		"listeners":                      clients + "," + internal + ",CONTROLLER://" + at(ports[1]),
-		"advertised.listeners":           clients + "," + internal,
-		"listener.security.protocol.map": "SASL_SSL:SASL_SSL,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
-		"inter.broker.listener.name":     "INTERNAL",
-		"ssl.keystore.type":              "PEM",
-		"ssl.keystore.location":          together(t, c.KeyFile, c.CertFile),
-		"sasl.enabled.mechanisms":        "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+		"listeners":                            clients + "," + internal + ",CONTROLLER://" + at(ports[1]),
+		"advertised.listeners":                 clients + "," + internal,
+		"listener.security.protocol.map":       "SASL_SSL:SASL_SSL,MUTUAL:SSL,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"inter.broker.listener.name":           "INTERNAL",
+		"ssl.keystore.type":                    "PEM",
+		"ssl.keystore.location":                together(t, c.KeyFile, c.CertFile),
+		"ssl.truststore.type":                  "PEM",
+		"ssl.truststore.location":              c.CAFile,
+		"sasl.enabled.mechanisms":              "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+		"listener.name.mutual.ssl.client.auth": "required",
 		"listener.name.sasl_ssl.plain.sasl.jaas.config": fmt.Sprintf(
 			`%splain.PlainLoginModule required user_%s="%s";`, modules, User, Password),
 		"listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config": scram,
@@ -54,7 +65,7 @@ func StartKafkaSecure(t testing.TB, c *Certificates, o servers.KafkaOptions) *se
 	for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-512"} {
 		o.FormatArgs = append(o.FormatArgs, "--add-scram", fmt.Sprintf("%s=[name=%s,password=%s]", mechanism, User, Password))
 	}
-	return StartKafka(t, o)
+	return SecureKafka{Kafka: StartKafka(t, o), Mutual: at(ports[3])}
 }
 
 // together writes the files into one: a PEM key store is a key and its certificate.
@@ -91,8 +102,8 @@ func StartRedisSecure(t testing.TB, c *Certificates, o servers.RedisOptions) *se
 	return StartRedis(t, o)
 }
 
-// TLSForwarder accepts TLS connections for this test and passes what they carry on
-// to a plain address. It returns its own.
+// TLSForwarder accepts TLS connections with a client certificate for this test and
+// passes what they carry on to a plain address. It returns its own.
 func TLSForwarder(t testing.TB, c *Certificates, to string) string {
 	t.Helper()
 	l, err := tls.Listen("tcp", "127.0.0.1:0", c.Server)
