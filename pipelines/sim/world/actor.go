@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"settlewatch/pipelines/stage"
 )
@@ -62,10 +63,12 @@ type actor struct {
 	err     error
 
 	// What it is parked for.
-	op    op
-	at    place
-	wait  func() bool // nil: nothing
-	wakes int64       // world time at which it goes on in any case; 0 when it does not wait
+	op     op
+	at     place
+	wait   func() bool // nil: nothing
+	offset int64       // of the fetch that it is parked for, and how long it waits
+	waits  time.Duration
+	wakes  int64 // world time at which it goes on in any case; 0 when it does not wait
 }
 
 // op is the kind of effect that an actor is parked before.

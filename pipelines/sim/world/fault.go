@@ -2,6 +2,7 @@ package world
 
 import (
 	"fmt"
+	"slices"
 
 	"settlewatch/pipelines/sim"
 	"settlewatch/pipelines/stage"
@@ -41,8 +42,10 @@ const (
 	fateFails            // not done, the caller gives up
 	fateFailsDone        // done, the caller gives up
 	fateFailsLater       // done later, the caller gives up
-	fates
 )
+
+// fates is how many there are.
+const fates = int64(fateFailsLater) + 1
 
 func (f fate) String() string {
 	return [...]string{"done", "request lost", "reply lost", "done, again later", "fails", "done, fails", "done later, fails"}[f]
@@ -96,9 +99,43 @@ func (w *World) fault() *Fault {
 			break
 		}
 	}
+	if slices.Contains(w.flaw.without, f.Kind) {
+		return nil
+	}
 	f.Arg = w.draw(f.Kind, draw>>20)
 	w.schedule.Faults = append(w.schedule.Faults, f)
 	return &w.schedule.Faults[len(w.schedule.Faults)-1]
+}
+
+// tempt draws a fault where few steps are and much depends on them: between a
+// publication and its commit, a recorded range and its rows.
+func (w *World) tempt(a *actor) *Fault {
+	p := &w.schedule.Plan
+	switch a.op {
+	case opCommit, opRecordRange, opInsert, opLoadPart:
+	case opAppend:
+		if a.process.kind.ingest() {
+			return nil
+		}
+	default:
+		return nil
+	}
+	if w.calm || w.replay || p.FaultEvery == 0 || w.doom != fateOK || !w.chance(streamTempt, p.FaultEvery/4) {
+		return nil
+	}
+	f := Fault{Step: w.step, Kind: faultRequest, Arg: w.draw(faultRequest, w.hash(streamTempt)>>8)}
+	if w.hash(streamTempt)>>40%3 == 0 {
+		f = Fault{Step: w.step, Kind: faultKill, Target: slices.Index(w.processes, a.process)}
+	}
+	if slices.Contains(w.flaw.without, f.Kind) {
+		return nil
+	}
+	w.schedule.Faults = append(w.schedule.Faults, f)
+	if f.Kind == faultRequest {
+		w.stats.Faults++
+		w.doom = fate(f.Arg)
+	}
+	return &f
 }
 
 // draw is the argument of a fault.

@@ -18,6 +18,11 @@ type Flaw struct {
 	onJoin       func(w *World, p *process, a *stage.Assignment, j *stage.Joiner)
 	onLoad       func(w *World, p *process, log *stage.Log, rows *stage.Warehouse)
 	onStore      func(s *sim.State)
+	// lostIsDone and lostRowsAreDone: a request that was lost is taken for done.
+	lostIsDone, lostRowsAreDone bool
+	// without are kinds of faults that would show the missing of a defence which had
+	// to be taken away for the bug to show at all.
+	without []string
 	// shape, where set, makes a drawn plan one in which the bug can show.
 	shape func(p *Plan)
 }

@@ -29,16 +29,21 @@ func Run(seed uint64, planted string) (*Report, error) {
 func Replay(s *Schedule) (*Report, error) { return play(s, true) }
 
 func play(s *Schedule, replay bool) (*Report, error) {
-	w, err := New(s, replay)
+	flaw, err := planted(s.Planted)
 	if err != nil {
 		return nil, err
 	}
-	if w.flaw.shape != nil && !replay {
-		w.flaw.shape(&s.Plan)
-		if w, err = New(s, replay); err != nil {
-			return nil, err
-		}
+	if !replay && flaw.shape != nil {
+		flaw.shape(&s.Plan)
 	}
+	w, err := build(s, replay, flaw)
+	if err != nil {
+		return nil, err
+	}
+	return w.play(), nil
+}
+
+func (w *World) play() *Report {
 	w.storm()
 	w.rest()
 	for _, p := range w.processes {
@@ -47,7 +52,7 @@ func play(s *Schedule, replay bool) (*Report, error) {
 		}
 	}
 	w.stats.Steps = w.step
-	return &Report{Schedule: s, Violations: w.violations, Stats: w.stats, Trace: w.trace}, nil
+	return &Report{Schedule: w.schedule, Violations: w.violations, Stats: w.stats, Trace: w.trace}
 }
 
 // storm is the part of a run in which things fail.
@@ -99,6 +104,10 @@ func (w *World) pick() {
 	switch draw >>= 16; {
 	case n < 8*len(w.ready):
 		a := w.ready[n/8]
+		if f := w.tempt(a); f != nil && f.Kind != faultRequest {
+			w.befall(f)
+			return
+		}
 		w.turn(a)
 		if a.process.doomed {
 			w.kill(a.process)
@@ -258,8 +267,9 @@ func (w *World) read() bool {
 		if g.id != "warehouse" {
 			continue
 		}
-		for n := range g.partitions {
-			if at := (place{g.topic, int32(n)}); g.committed[at.partition] != w.ends[at] {
+		for n, a := range g.owners {
+			// Its patience is whole again when nothing waits for an insert.
+			if a == nil || a.op != opFetch || a.offset < w.ends[place{g.topic, int32(n)}] || a.waits < loadEvery {
 				return false
 			}
 		}

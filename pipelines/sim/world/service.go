@@ -14,12 +14,8 @@ import (
 	"settlewatch/schemas/topic"
 )
 
-// New builds the world of a schedule, nothing started yet.
-func New(s *Schedule, replay bool) (*World, error) {
-	flaw, err := planted(s.Planted)
-	if err != nil {
-		return nil, err
-	}
+// build makes the world of a schedule, nothing started yet.
+func build(s *Schedule, replay bool, flaw *Flaw) (*World, error) {
 	w := &World{
 		schedule: s, replay: replay, flaw: flaw, nowMs: monday10, log: sim.NewLog(), ends: map[place]int64{},
 		warehouse: sim.NewWarehouse(), feed: newFeeder(&s.Plan),
@@ -111,7 +107,7 @@ func (w *World) ingest(p *process, a stage.Assignment) func(context.Context) err
 	return func(ctx context.Context) error {
 		if err := p.configs.CatchUp(ctx, port{w, p}); err != nil {
 			if ctx.Err() != nil {
-				return nil // the assignment ended first
+				return nil //nolint:nilerr // the assignment ended first
 			}
 			return err
 		}
@@ -137,11 +133,14 @@ func (w *World) join(p *process, a stage.Assignment) func(context.Context) error
 	return func(ctx context.Context) error { return j.Own(ctx, a) }
 }
 
+// loadEvery is how long a row waits for its insert at most.
+const loadEvery = 700 * time.Millisecond
+
 func (w *World) load(p *process, a stage.Assignment) func(context.Context) error {
 	var log stage.Log = port{w, p}
 	var rows stage.Warehouse = shelf{w}
 	w.flaw.load(w, p, &log, &rows)
-	options := stage.LoadOptions{Clock: clock{w, p}, MaxRows: 1 + int(w.hash(streamSplit)%20), Interval: 700 * time.Millisecond}
+	options := stage.LoadOptions{Clock: clock{w, p}, MaxRows: 1 + int(w.hash(streamSplit)%20), Interval: loadEvery}
 	return func(ctx context.Context) error { return stage.Load(ctx, log, rows, a, options) }
 }
 

@@ -32,7 +32,7 @@ import (
 )
 
 // stepsMax ends a run that does not come to rest; one that does needs a few thousand.
-const stepsMax = 60_000
+const stepsMax = 25_000
 
 // World is one run. It is not safe for concurrent use.
 type World struct {
@@ -49,7 +49,6 @@ type World struct {
 	ends      map[place]int64 // what has been appended to each partition
 	stores    []*store        // by log partition
 	warehouse *sim.Warehouse
-	configs   []*event.Config // by number
 	feed      feeder
 
 	processes []*process
@@ -137,6 +136,7 @@ const (
 	streamGroup
 	streamSplit
 	streamFeed
+	streamTempt
 )
 
 // chance is true in one of n cases.
