@@ -155,19 +155,31 @@ func (s *scanner) scan(text []byte) []finding {
 	return s.findings
 }
 
-// enoughDigits is the cheap question that nearly every field answers with no.
-// Bytes outside of ASCII count, because a full-width digit has three of them.
+// enoughDigits is the cheap question that nearly every text answers with no: is
+// there a run, digits and what may stand between them, that is long enough for a
+// card number, or for track data, whose number may be one digit shorter but then
+// ends in a mark? Bytes outside of ASCII count as digits, because a full-width one
+// has three of them.
 func enoughDigits(text []byte) bool {
 	if len(text) < minCardDigits-1 {
 		return false
 	}
 	count := 0
 	for _, c := range text {
-		if c-'0' < 10 || c >= utf8.RuneSelf {
-			count++
+		switch {
+		case c-'0' < 10 || c >= utf8.RuneSelf:
+			if count++; count == minCardDigits {
+				return true
+			}
+		case c == ' ' || c == '-' || c == '\t' || c == 0:
+		default:
+			if count == minCardDigits-1 && (c == '^' || c == '=') {
+				return true
+			}
+			count = 0
 		}
 	}
-	return count >= minCardDigits-1
+	return false
 }
 
 // collect reads the run of digits that begins at i: groups of digits with one to

@@ -168,3 +168,35 @@ func TestRangesAreWellFormed(t *testing.T) {
 		}
 	}
 }
+
+// What enoughDigits says no to holds nothing: behind a number that is no card but
+// long enough, the search must find what it finds in the text alone.
+func TestEnoughDigitsHidesNothing(t *testing.T) {
+	const before = "0000000000000!!!!"
+	alphabet := []string{"0", "1", "4", "4111", "1111", "9", " ", "-", "\t", "\x00", "\u00a0", "４", "D", "d", "=", "^", "B", "x", "a", ".", "4222222222222", "B411111111111", "411111111111", "=2512101", "^DOE"}
+	found := 0
+	for seed := range uint64(20_000) {
+		r := rand.New(rand.NewPCG(seed, 13))
+		text := ""
+		if seed%2 == 0 {
+			text = "4111111111111111"[:10+r.IntN(7)]
+		}
+		for range r.IntN(14) {
+			text += alphabet[r.IntN(len(alphabet))]
+		}
+		var alone, behind scanner
+		got, want := alone.scan([]byte(text)), behind.scan([]byte(before+text))
+		found += len(want)
+		if len(got) != len(want) {
+			t.Fatalf("seed %d: in %q %d findings, behind a number %d", seed, text, len(got), len(want))
+		}
+		for i := range got {
+			if got[i].kind != want[i].kind || got[i].start != want[i].start-len(before) || got[i].end != want[i].end-len(before) {
+				t.Fatalf("seed %d: in %q %v, behind a number %v", seed, text, got[i], want[i])
+			}
+		}
+	}
+	if found < 500 {
+		t.Errorf("only %d findings: the texts are not what they should be", found)
+	}
+}

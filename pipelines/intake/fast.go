@@ -23,7 +23,7 @@ import (
 func (d *Decoder) scan() bool {
 	raw := d.raw
 	last := len(raw) - 1
-	if last < 1 || raw[0] != '{' || raw[last] != '}' || !printable(raw) {
+	if last < 1 || raw[0] != '{' || raw[last] != '}' || !Printable(raw) {
 		return false
 	}
 	// Without escapes a text in the arena stands where it stands in the record.
@@ -78,7 +78,7 @@ func (d *Decoder) scanName(raw []byte, at int) (id fieldID, end int) {
 	if raw[at] != '"' {
 		return 0, 0
 	}
-	if end = closing(raw, at+1); end == 0 {
+	if end = ClosingQuote(raw, at+1); end == 0 {
 		return 0, 0
 	}
 	id, known := d.known[string(raw[at+1:end])]
@@ -104,7 +104,7 @@ func (d *Decoder) scanValue(raw []byte, id fieldID, at int) (end int) {
 	reason, shape := ReasonWrongType, fields[id].shape
 	switch c := raw[at]; {
 	case c == '"':
-		if end = closing(raw, at+1); end == 0 {
+		if end = ClosingQuote(raw, at+1); end == 0 {
 			return 0
 		}
 		reason = d.scanText(id, span{at + 1, end})
@@ -176,9 +176,9 @@ func skipInteger(raw []byte, at int) int {
 	return at
 }
 
-// closing is where the next quote stands; 0 if there is none. Texts are short, and
-// eight bytes at a time are cheaper than a call.
-func closing(raw []byte, at int) int {
+// ClosingQuote is where the next quote stands, from at on; 0 if there is none.
+// Texts are short, and eight bytes at a time are cheaper than a call.
+func ClosingQuote(raw []byte, at int) int {
 	const quotes = '"' * ones
 	for ; at+8 <= len(raw); at += 8 {
 		w := binary.LittleEndian.Uint64(raw[at:]) ^ quotes
@@ -200,11 +200,11 @@ const (
 	highs = 0x8080808080808080
 )
 
-// printable tells whether all bytes are ASCII characters from space to tilde and
+// Printable tells whether all bytes are ASCII characters from space to tilde and
 // none a backslash, eight at a time. The high bit of each byte of bad is set for
 // what is outside of ASCII, above tilde, below space, or a backslash; a borrow or
 // carry can only come out of a byte that is bad itself.
-func printable(raw []byte) bool {
+func Printable(raw []byte) bool {
 	const (
 		spaces    = ' ' * ones
 		backslash = '\\' * ones

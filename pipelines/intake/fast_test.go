@@ -269,7 +269,7 @@ func BenchmarkOrdinary(b *testing.B) {
 	}
 }
 
-// Every byte at every place of a text of every length: printable and closing look
+// Every byte at every place of a text of every length: both functions look
 // at eight bytes at a time and at the rest one by one.
 func TestPrintableAndClosing(t *testing.T) {
 	for length := 1; length < 20; length++ {
@@ -277,10 +277,10 @@ func TestPrintableAndClosing(t *testing.T) {
 			for c := range 256 {
 				text := bytes.Repeat([]byte{'~'}, length)
 				text[at] = byte(c)
-				if got, want := printable(text), c >= ' ' && c <= '~' && c != '\\'; got != want {
+				if got, want := Printable(text), c >= ' ' && c <= '~' && c != '\\'; got != want {
 					t.Fatalf("byte %#x at %d of %d: printable %t, want %t", c, at, length, got, want)
 				}
-				if got, want := closing(text, 0), bytes.IndexByte(text, '"'); got != max(want, 0) {
+				if got, want := ClosingQuote(text, 0), bytes.IndexByte(text, '"'); got != max(want, 0) {
 					t.Fatalf("byte %#x at %d of %d: closing at %d, want %d", c, at, length, got, want)
 				}
 			}

@@ -18,6 +18,12 @@ func FieldNames() []string {
 // IsIdentifier tells whether the documented field may hold any digits.
 func IsIdentifier(name string) bool { return identifierNames[name] }
 
+// Instant reads RFC 3339 of the years 2000 to 2099 as Unix milliseconds.
+func Instant(text string) (ms int64, ok bool) {
+	ms, _, ok = parseInstant([]byte(text))
+	return ms, ok
+}
+
 // FeedOf is the feed that has the record type; false for a type that none has.
 func FeedOf(recordType string) (Feed, bool) {
 	for i := range recordTable {
@@ -62,6 +68,9 @@ func (i *Inspector) Name(name string, isCard bool) *DecodeError {
 // Text refuses a value that contains a card number, track data or NUL. The path
 // of the error is empty: it is the caller's to add.
 func (i *Inspector) Text(text string) *DecodeError {
+	if len(text) == 0 {
+		return nil
+	}
 	i.nested.memory = append(i.nested.memory[:0], text...)
 	if bytes.IndexByte(i.nested.memory, 0) >= 0 {
 		return fail("", ReasonNULByte, "a NUL character")
