@@ -81,7 +81,11 @@ func (s *screen) Progress(step string, done, total int64) {
 	if !s.terminal {
 		if now := time.Now(); now.Sub(s.spoke) >= 2*time.Second {
 			s.spoke = now
-			s.line(fmt.Sprintf("  %s: %d of %d; %d alert revisions so far\n", step, done, total, s.alerts))
+			line := fmt.Sprintf("  %s: %d of %d", step, done, total)
+			if s.alerts > 0 {
+				line += fmt.Sprintf("; %d alert revisions so far", s.alerts)
+			}
+			s.line(line + "\n")
 		}
 		return
 	}

@@ -1,0 +1,128 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"settlewatch/pipelines/bus"
+	"settlewatch/pipelines/stage"
+	"settlewatch/schemas/topic"
+)
+
+// inputs are the topics of the three feeds, in the order of the steps.
+var inputs = []topic.Topic{topic.RawAuthorization, topic.RawCapture, topic.RawSettlement}
+
+func inputOf(s Step) int { return min(int(s), len(inputs)-1) }
+
+const (
+	// feedRound is how many records are made before they are written: about a
+	// thousand for each partition of four.
+	feedRound = 12_000
+	// A step of the joiner judges at most a thousand payments, so the last mark is
+	// repeated until all that is due has been judged.
+	judgedPerRecord = 1_000
+)
+
+// feeder fills the input topics.
+type feeder struct {
+	log      *bus.Bus
+	workload Workload
+	arena    []byte
+	outbox   []stage.Outgoing // by feed, then partition
+	pending  int
+	written  int64
+}
+
+// Feed makes the input topics anew and fills them. All of it is written and
+// acknowledged by all in-sync replicas when it returns.
+func Feed(ctx context.Context, log *bus.Bus, w Workload, progress func(done, total int64)) error {
+	f := &feeder{log: log, workload: w}
+	if err := f.topics(ctx); err != nil {
+		return err
+	}
+	total := w.EventCount()
+	nextMark := startMs + markEveryMs
+	for e := range w.Events() {
+		for e.AtMs >= nextMark {
+			f.mark(nextMark)
+			nextMark += markEveryMs
+		}
+		f.add(e)
+		if f.pending >= feedRound {
+			if err := f.flush(ctx); err != nil {
+				return err
+			}
+			progress(f.written, total)
+		}
+	}
+	f.mark(nextMark)
+	for n := range 2 + w.Payments/(judgedPerRecord*int64(w.Partitions)) {
+		f.mark(w.EndMs() + n)
+	}
+	if err := f.flush(ctx); err != nil {
+		return err
+	}
+	progress(total, total)
+	return nil
+}
+
+func (f *feeder) topics(ctx context.Context) error {
+	var names []string
+	var topics []topic.Topic
+	for _, t := range inputs {
+		t.Partitions = f.workload.Partitions
+		names, topics = append(names, t.Name), append(topics, t)
+		for p := range t.Partitions {
+			f.outbox = append(f.outbox, stage.Outgoing{Topic: t.Name, Partition: int32(p)})
+		}
+	}
+	if err := f.log.RemoveTopics(ctx, names); err != nil {
+		return fmt.Errorf("feed: %w", err)
+	}
+	if err := f.log.CreateTopics(ctx, topics, 1); err != nil {
+		return fmt.Errorf("feed: %w", err)
+	}
+	return nil
+}
+
+func (f *feeder) add(e Event) {
+	begin := len(f.arena)
+	f.arena = AppendPaymentID(f.arena, e.Payment)
+	middle := len(f.arena)
+	f.arena = e.AppendJSON(f.arena)
+	key, value := f.arena[begin:middle:middle], f.arena[middle:len(f.arena):len(f.arena)]
+	at := inputOf(e.Step)*f.workload.Partitions + int(topic.Partition(key, f.workload.Partitions))
+	f.put(at, stage.Record{Key: key, Value: value, TimeMs: e.AtMs})
+	f.written++
+}
+
+// mark says in every partition that all of it before t has been written.
+func (f *feeder) mark(t int64) {
+	header := []stage.Header{{Key: stage.MarkHeader, Value: strconv.AppendInt(nil, t, 10)}}
+	for at := range f.outbox {
+		f.put(at, stage.Record{Headers: header, TimeMs: t})
+	}
+}
+
+func (f *feeder) put(at int, r stage.Record) {
+	f.outbox[at].Records = append(f.outbox[at].Records, r)
+	f.pending++
+}
+
+func (f *feeder) flush(ctx context.Context) error {
+	var batches []stage.Outgoing
+	for _, b := range f.outbox {
+		if len(b.Records) > 0 {
+			batches = append(batches, b)
+		}
+	}
+	if err := f.log.Append(ctx, batches...); err != nil {
+		return fmt.Errorf("feed: %w", err)
+	}
+	for at := range f.outbox {
+		f.outbox[at].Records = f.outbox[at].Records[:0]
+	}
+	f.arena, f.pending = f.arena[:0], 0
+	return nil
+}

@@ -1,0 +1,411 @@
+package bench
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"settlewatch/pipelines/bus"
+	"settlewatch/pipelines/intake"
+	"settlewatch/pipelines/servers"
+	"settlewatch/pipelines/servers/process"
+	"settlewatch/pipelines/stage"
+	"settlewatch/pipelines/warehouse"
+	"settlewatch/schemas/topic"
+	"settlewatch/services/boot"
+	"settlewatch/tools/configlog"
+)
+
+// Services that are measured; each is a binary of that name.
+var Services = []string{"authorization", "capture", "settlement", joinerName, warehouseName}
+
+const (
+	joinerName    = "joiner"
+	warehouseName = "warehouse"
+	serviceGrace  = 15 * time.Second
+)
+
+// benchCardKey makes card tokens. It is no secret: the workload has no cards.
+var benchCardKey = base64.StdEncoding.EncodeToString([]byte("settlewatch bench: not a secret"))
+
+// ours is our pipeline in one run.
+type ours struct {
+	bench    *Bench
+	workload Workload
+	// dueDays is the N of D+N.
+	dueDays    int
+	round      int
+	redis      *servers.Redis
+	clickHouse *servers.ClickHouse // nil: without the warehouse
+	tables     *warehouse.Warehouse
+
+	processes map[string]*process.Process
+	// listening has room for every service: each tells its address once.
+	listening chan listener
+	stopped   []func() error
+}
+
+// listener is where a service answers over HTTP.
+type listener struct{ name, addr string }
+
+// RunOurs measures our pipeline on the log that Feed has filled, with the warehouse
+// service where it is asked for.
+func (b *Bench) RunOurs(ctx context.Context, w Workload, round int, withWarehouse bool, limit time.Duration) (Result, error) {
+	o := &ours{
+		bench: b, workload: w, round: round,
+		processes: make(map[string]*process.Process), listening: make(chan listener, len(Services)),
+	}
+	starting, cancel := context.WithTimeoutCause(ctx, limit, errTooSlow)
+	defer cancel()
+	r, err := o.measure(starting, withWarehouse, limit)
+	if err = errors.Join(err, o.stop()); err != nil {
+		return r, fmt.Errorf("run settlewatch: %w", err)
+	}
+	return r, nil
+}
+
+func (o *ours) measure(ctx context.Context, withWarehouse bool, limit time.Duration) (Result, error) {
+	if err := o.prepare(ctx, withWarehouse); err != nil {
+		return Result{}, err
+	}
+	pids := harness()
+	pids[brokerName], pids[redisName] = o.bench.kafka.Pid(), o.redis.Pid()
+	if withWarehouse {
+		pids[clickHouseName] = o.clickHouse.Pid()
+	}
+	watch := newStopwatch(pids)
+	if err := o.startServices(ctx, watch, withWarehouse); err != nil {
+		return Result{}, err
+	}
+	run := race{watch: watch, processes: o.processes, limit: limit}
+	end := watch.end
+	if withWarehouse {
+		end, run.more = func() {}, o.awaitRows
+	}
+	run.eyes = newWatcher(ourOutput(), o.workload.Truth(), end)
+	err := forgetPeak(o.bench.kafka.Pid())
+	var taking errgroup.Group
+	if o.bench.options.Profiles != "" {
+		taking.Go(func() error { return o.takeProfiles(ctx) })
+	}
+	if err == nil {
+		err = o.bench.run(ctx, run)
+	}
+	if err != nil && !errors.Is(err, errTooSlow) {
+		return Result{}, errors.Join(err, taking.Wait())
+	}
+	if err != nil {
+		watch.end()
+	}
+	r := watch.result(o.name(), o.workload)
+	r.Round = o.round
+	r.Notes, r.Alerts, r.Repeated = run.eyes.verdict()
+	notes, err := o.inspect(ctx)
+	r.Notes = append(r.Notes, notes...)
+	r.Exact = len(r.Notes) == 0
+	return r, errors.Join(err, taking.Wait())
+}
+
+// Variants of our pipeline.
+const (
+	VariantOurs          = "settlewatch"
+	VariantOursWarehouse = "settlewatch+warehouse"
+)
+
+func (o *ours) name() string {
+	if o.clickHouse != nil {
+		return VariantOursWarehouse
+	}
+	return VariantOurs
+}
+
+// prepare makes what a run begins with: empty topics, groups without positions, an
+// empty Redis, the configuration in the log.
+func (o *ours) prepare(ctx context.Context, withWarehouse bool) error {
+	if err := o.emptyLog(ctx); err != nil {
+		return err
+	}
+	log, err := o.bench.openLog(redisName)
+	if err != nil {
+		return err
+	}
+	o.redis, err = servers.StartRedis(ctx, servers.RedisOptions{Options: o.bench.serverOptions(redisName, log), AppendOnly: true})
+	if err != nil {
+		return err
+	}
+	o.onStop(o.redis.Stop)
+	if withWarehouse {
+		if err := o.startClickHouse(ctx); err != nil {
+			return err
+		}
+	}
+	config, err := Config(o.workload, o.dueDays)
+	if err != nil {
+		return err
+	}
+	if _, err := configlog.Append(ctx, o.bench.bus, config, time.Now()); err != nil {
+		return err
+	}
+	return o.carryConfig(ctx)
+}
+
+// emptyLog makes all topics but the input anew and forgets all groups.
+func (o *ours) emptyLog(ctx context.Context) error {
+	groups := []string{boot.GroupConfig, boot.GroupJoiner, boot.GroupWarehouse}
+	for _, feed := range []intake.Feed{intake.Authorization, intake.Capture, intake.Settlement} {
+		groups = append(groups, boot.GroupIngest(feed, fmt.Sprintf("%s@%d", profileName, profileVersion)))
+	}
+	if err := o.bench.bus.RemoveGroups(ctx, groups); err != nil {
+		return err
+	}
+	var names []string
+	var topics []topic.Topic
+	for _, t := range topic.All {
+		if strings.HasPrefix(t.Name, "raw.") {
+			continue
+		}
+		names, topics = append(names, t.Name), append(topics, t)
+	}
+	if err := o.bench.bus.RemoveTopics(ctx, names); err != nil {
+		return err
+	}
+	return o.bench.bus.CreateTopics(ctx, topics, 1)
+}
+
+// carryConfig puts the configuration into the log, as an ingest service would, before
+// anybody measures.
+func (o *ours) carryConfig(ctx context.Context) error {
+	carrying, stop := context.WithCancel(ctx)
+	defer stop()
+	var g errgroup.Group
+	g.Go(func() error {
+		configure := &stage.Configure{Log: o.bench.bus}
+		group := o.bench.bus.Group(bus.GroupOptions{ID: boot.GroupConfig, Topics: []string{topic.Config.Name}})
+		return group.Run(carrying, configure.Own)
+	})
+	err := o.awaitLag(ctx, boot.GroupConfig, topic.Config.Name, 50*time.Millisecond)
+	stop()
+	return errors.Join(err, g.Wait())
+}
+
+// awaitLag waits until the group has worked off all that the topic holds.
+func (o *ours) awaitLag(ctx context.Context, group, name string, poll time.Duration) error {
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for {
+		lag, err := o.bench.bus.Lag(ctx, group, name)
+		if err != nil {
+			return err
+		}
+		if lag == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+func (o *ours) startClickHouse(ctx context.Context) error {
+	log, err := o.bench.openLog(clickHouseName)
+	if err != nil {
+		return err
+	}
+	o.clickHouse, err = servers.StartClickHouse(ctx, servers.ClickHouseOptions{Options: o.bench.serverOptions(clickHouseName, log)})
+	if err != nil {
+		return err
+	}
+	o.onStop(o.clickHouse.Stop)
+	o.tables, err = warehouse.Dial(ctx, warehouse.Options{DSN: o.clickHouse.DSN()})
+	if err != nil {
+		return err
+	}
+	o.onStop(o.tables.Close)
+	return o.tables.Migrate(ctx, nil)
+}
+
+// rowsPoll is how often it is asked whether all events are in ClickHouse.
+const rowsPoll = 100 * time.Millisecond
+
+func (o *ours) awaitRows(ctx context.Context) error {
+	return o.awaitLag(ctx, boot.GroupWarehouse, topic.PaymentLog.Name, rowsPoll)
+}
+
+// startServices starts the joiner first and waits until it owns the log, so that the
+// stopwatch, which begins with the first input partition, does not count its start.
+func (o *ours) startServices(ctx context.Context, watch *stopwatch, withWarehouse bool) error {
+	owned := make(chan struct{}, topic.PaymentLog.Partitions)
+	assigned := func(string) { owned <- struct{}{} }
+	wanted := topic.PaymentLog.Partitions
+	logTopic := assignedTo(topic.PaymentLog.Name)
+	if err := o.start(joinerName, nil, map[string]func(string){logTopic: assigned}); err != nil {
+		return err
+	}
+	if withWarehouse {
+		wanted *= 2
+		if err := o.start(warehouseName, nil, map[string]func(string){logTopic: assigned}); err != nil {
+			return err
+		}
+	}
+	for range wanted {
+		if err := wait(ctx, owned, o.processes); err != nil {
+			return err
+		}
+	}
+	for n, feed := range feeds {
+		env, err := o.profileOf(feed)
+		if err != nil {
+			return err
+		}
+		begun := map[string]func(string){assignedTo(inputs[n].Name): func(string) { watch.begun() }}
+		if err := o.start(feed, env, begun); err != nil {
+			return err
+		}
+	}
+	for name, p := range o.processes {
+		watch.pids[name] = p.Pid()
+	}
+	return nil
+}
+
+// assignedTo is what a service logs when a partition of the topic becomes its own, and
+// never else.
+func assignedTo(name string) string { return " topic=" + name + " partition=" }
+
+var listeningAt = regexp.MustCompile(`http_addr=(\S+)`)
+
+func (o *ours) start(name string, env []string, on map[string]func(string)) error {
+	log, err := o.bench.openLog(name)
+	if err != nil {
+		return err
+	}
+	on["msg=listening"] = func(line string) {
+		if found := listeningAt.FindStringSubmatch(line); found != nil {
+			o.listening <- listener{name, found[1]}
+		}
+	}
+	p, err := process.Start(process.Command{
+		Path: o.bench.options.Binaries[name], Output: &spotter{next: log, on: on}, Env: append(o.environment(), env...),
+	})
+	if err != nil {
+		return err
+	}
+	o.processes[name] = p
+	return nil
+}
+
+func (o *ours) environment() []string {
+	env := append(os.Environ(),
+		"SETTLEWATCH_KAFKA_BROKERS="+o.bench.kafka.Addr(),
+		"SETTLEWATCH_REDIS_ADDRS="+o.redis.Addr(),
+		"SETTLEWATCH_CARD_KEY_ID=bench",
+		"SETTLEWATCH_CARD_KEY="+benchCardKey,
+		"SETTLEWATCH_HTTP_ADDR=127.0.0.1:0",
+		fmt.Sprintf("SETTLEWATCH_PPROF=%t", o.bench.options.Profiles != ""),
+	)
+	if o.clickHouse != nil {
+		env = append(env, "SETTLEWATCH_CLICKHOUSE_DSN="+o.clickHouse.DSN())
+	}
+	return env
+}
+
+// inspect looks at what a run must not have left: dead letters, and in ClickHouse
+// another number of events than there are.
+func (o *ours) inspect(ctx context.Context) (notes []string, err error) {
+	for p := range topic.DeadLetters.Partitions {
+		_, end, err := o.bench.bus.Bounds(ctx, topic.DeadLetters.Name, int32(p))
+		if err != nil {
+			return nil, err
+		}
+		if end > 0 {
+			notes = append(notes, fmt.Sprintf("%d records were refused as dead letters", end))
+		}
+	}
+	if o.tables == nil {
+		return notes, nil
+	}
+	summary, err := o.tables.Summary(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if want := o.workload.EventCount(); summary.Events != uint64(want) {
+		notes = append(notes, fmt.Sprintf("%d events in ClickHouse, want %d", summary.Events, want))
+	}
+	return notes, nil
+}
+
+func (o *ours) onStop(stop func() error) { o.stopped = append(o.stopped, stop) }
+
+// stop ends the services, then their servers.
+func (o *ours) stop() error {
+	var g errgroup.Group
+	for _, p := range o.processes {
+		g.Go(func() error { return p.Stop(serviceGrace) })
+	}
+	errs := []error{g.Wait()}
+	for i := len(o.stopped) - 1; i >= 0; i-- {
+		errs = append(errs, o.stopped[i]())
+	}
+	for _, name := range []string{redisName, clickHouseName} {
+		errs = append(errs, os.RemoveAll(filepath.Join(o.bench.options.Dir, name)))
+	}
+	return errors.Join(errs...)
+}
+
+// profileSeconds is how long a CPU profile runs; a service refuses more than 25.
+const profileSeconds = 20
+
+// takeProfiles fetches a CPU profile of every service, from when all of them listen.
+func (o *ours) takeProfiles(ctx context.Context) error {
+	if err := os.MkdirAll(o.bench.options.Profiles, 0o755); err != nil {
+		return fmt.Errorf("keep profiles: %w", err)
+	}
+	var g errgroup.Group
+	for range o.processes {
+		select {
+		case at := <-o.listening:
+			g.Go(func() error {
+				path := filepath.Join(o.bench.options.Profiles, at.name+".pprof")
+				return download(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", at.addr, profileSeconds), path)
+			})
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return g.Wait()
+}
+
+func download(ctx context.Context, url, path string) (err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return fmt.Errorf("take profile: %w", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("take profile: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("take profile: %s answers %s", url, response.Status)
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("keep profile: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if _, err := file.ReadFrom(response.Body); err != nil {
+		return fmt.Errorf("keep profile: %w", err)
+	}
+	return nil
+}
