@@ -15,6 +15,8 @@ import (
 // hundred, as in the comparison with stream engines.
 var benchPayments = flag.Int("payments", 100_000, "payments of the benchmarks")
 
+var benchAlertsOnly = flag.Bool("alertsonly", false, "benchmarks without payment snapshots")
+
 // The workload plays a payment every 10 ms: authorized, captured two seconds later
 // and settled a quarter of an hour after that. Every feed marks each 10 s.
 const (
@@ -127,6 +129,9 @@ const benchBatch = 3000
 func newBenchState(b *testing.B) *benchState {
 	b.Helper()
 	s := &benchState{state: New(), held: map[int]int{}, ringFrom: 1}
+	if *benchAlertsOnly {
+		s.state.AlertsOnly()
+	}
 	if err := s.state.Step(configRecord(testConfig(nil), 0), &s.out); err != nil {
 		b.Fatal(err)
 	}
@@ -279,11 +284,7 @@ func BenchmarkMemory(b *testing.B) {
 
 func (s *benchState) foldRecord(b *testing.B, value []byte) {
 	b.Helper()
-	var r event.LogRecord
-	if err := r.UnmarshalVT(value); err != nil {
-		b.Fatal(err)
-	}
-	if err := s.state.Step(&r, &s.out); err != nil {
+	if err := s.state.Fold(value, &s.out); err != nil {
 		b.Fatal(err)
 	}
 }

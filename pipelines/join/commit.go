@@ -9,10 +9,16 @@ import (
 	"settlewatch/schemas/event"
 )
 
-// minSnapshotBytes is how much of the snapshot a commit rewrites at least, where
-// there is something to rewrite. Beyond that it rewrites as much as it logs, so
-// that the ring never grows longer than about the state itself.
-const minSnapshotBytes = 64 << 10
+// A commit rewrites snapshotShare times as much of the snapshot as it logs, and at
+// least minSnapshotBytes, where there is something to rewrite: so the ring holds
+// about that share of the state itself. A commit without changes, which comes when
+// the log is silent, rewrites silentBytes for every payment that the state holds,
+// and after a few minutes the ring is empty.
+const (
+	minSnapshotBytes = 64 << 10
+	snapshotShare    = 2
+	silentBytes      = 1
+)
 
 // Position is a place in the log: the next offset to read, and a hash of the
 // value of the record before it, by which a log that was cut or made anew is
@@ -49,56 +55,71 @@ type meta struct {
 	Groups       []hop.Group    `json:"groups"`
 	Sources      []hop.Position `json:"sources"`
 	Counts       Counts         `json:"counts"`
+	// Epoch counts the CONFIGs; JudgeFrom is each group's frontier at the last one.
+	Epoch     uint64  `json:"epoch"`
+	JudgeFrom []int64 `json:"judge_from"`
 }
 
-// StateFormat counts the versions of the stored form.
-const StateFormat = 1
+// StateFormat counts the versions of the stored form. A state of another version
+// is not read: it is rebuilt from the log.
+const StateFormat = 2
 
 // ErrNewerState is a stored state that a newer binary wrote.
 var ErrNewerState = errors.New("stored state is of a newer version")
 
-// A Recorder cuts a State into commits: it remembers where the rolling rewrite of
-// the snapshot stands. One belongs to one owner's time with a partition.
-type Recorder struct {
-	state   *State
-	cursor  int    // the next bucket to look at
-	started uint64 // the commit that the current round began with
-	trimmed uint64
-	least   int // bytes of the snapshot that a commit rewrites
+// ErrOlderState is a stored state that an older binary wrote.
+var ErrOlderState = errors.New("stored state is of an older version: rebuild it from the log")
+
+// readable tells whether this binary reads the form.
+func (m *meta) readable() error {
+	switch {
+	case m.Format > StateFormat:
+		return fmt.Errorf("format %d, this binary has %d: %w", m.Format, StateFormat, ErrNewerState)
+	case m.Format < StateFormat:
+		return fmt.Errorf("format %d, this binary has %d: %w", m.Format, StateFormat, ErrOlderState)
+	case m.Buckets != bucketCount:
+		return fmt.Errorf("%d buckets, this binary has %d: %w", m.Buckets, bucketCount, ErrNewerState)
+	}
+	return nil
 }
 
-// NewRecorder starts the rolling snapshot anew, at its first bucket.
+// A Recorder cuts a State into commits. The snapshot's buckets that changed wait in
+// a queue for being written again; the ring is needed back to the change that the
+// first of them lacks. One belongs to one owner's time with a partition.
+type Recorder struct {
+	state *State
+	least int // bytes of the snapshot that a commit rewrites
+}
+
+// NewRecorder goes on with the rolling snapshot where the stored one stands.
 func NewRecorder(s *State) *Recorder { return &Recorder{state: s, least: minSnapshotBytes} }
 
 // Commit collects the changes for commit number sequence, whose last folded
 // record lies before position.
 func (r *Recorder) Commit(sequence uint64, position Position) (Changes, error) {
 	t := r.state.payments
-	c := Changes{Delta: t.delta()}
-	budget := max(r.least, len(c.Delta))
-	for range bucketCount {
-		if budget <= 0 {
-			break
-		}
-		if r.cursor == 0 {
-			r.started = sequence
-		}
-		if b := &t.buckets[r.cursor]; b.changed {
-			b.changed = false
-			value := b.pack()
-			budget -= len(value)
-			if len(value) > 0 || b.stored {
-				c.Buckets = append(c.Buckets, Bucket{Index: r.cursor, Value: value})
-			}
-			b.stored = len(value) > 0
-		}
-		if r.cursor++; r.cursor == bucketCount {
-			// Every bucket was current at some commit since the round began, so
-			// no delta up to that first one is needed any more.
-			r.cursor, r.trimmed = 0, r.started+1
-		}
+	c := Changes{Delta: t.delta(sequence)}
+	budget := max(r.least, snapshotShare*len(c.Delta))
+	if len(c.Delta) == 0 {
+		budget = max(r.least, silentBytes*t.count)
 	}
-	c.TrimTo = r.trimmed
+	written := 0
+	for ; written < len(t.queue) && budget > 0; written++ {
+		index := int(t.queue[written])
+		b := &t.buckets[index]
+		b.waiting = false
+		value := b.pack()
+		budget -= len(value)
+		if len(value) > 0 || b.stored {
+			c.Buckets = append(c.Buckets, Bucket{Index: index, Value: value})
+		}
+		b.stored = len(value) > 0
+	}
+	t.queue = append(t.queue[:0], t.queue[written:]...)
+	c.TrimTo = sequence + 1
+	if len(t.queue) > 0 {
+		c.TrimTo = t.buckets[t.queue[0]].since
+	}
 	var err error
 	c.Meta, err = r.state.encodeMeta(position)
 	return c, err
@@ -109,6 +130,7 @@ func (s *State) encodeMeta(position Position) ([]byte, error) {
 		Format: StateFormat, Position: position, Buckets: bucketCount,
 		Payments: s.payments.count, Checksum: s.payments.checksum,
 		ConfigNumber: s.configNumber, Groups: s.hop.Groups(), Sources: s.hop.Positions(), Counts: s.counts,
+		Epoch: s.epoch, JudgeFrom: s.judgeFrom,
 	}
 	if s.config != nil {
 		var err error
@@ -131,64 +153,57 @@ func Load(metaBytes []byte, buckets []Bucket, ring [][]byte) (*State, Position, 
 	if err := json.Unmarshal(metaBytes, &m); err != nil {
 		return nil, Position{}, fmt.Errorf("decode state: %w", err)
 	}
-	if m.Format > StateFormat || m.Buckets != bucketCount {
-		return nil, Position{}, fmt.Errorf("format %d with %d buckets, this binary has %d with %d: %w",
-			m.Format, m.Buckets, StateFormat, bucketCount, ErrNewerState)
+	if err := m.readable(); err != nil {
+		return nil, Position{}, err
 	}
 	s := New()
 	s.hop = hop.NewReader(m.Sources, m.Groups)
-	s.configNumber, s.counts = m.ConfigNumber, m.Counts
+	s.configNumber, s.counts, s.epoch = m.ConfigNumber, m.Counts, m.Epoch
 	t := s.payments
 	for _, b := range buckets {
 		if b.Index < 0 || b.Index >= bucketCount {
 			return nil, Position{}, fmt.Errorf("load bucket %d: %w", b.Index, errCorrupt)
 		}
-		if err := t.apply(b.Value); err != nil {
+		if err := t.apply(b.Value, false); err != nil {
 			return nil, Position{}, fmt.Errorf("load bucket %d: %w", b.Index, err)
 		}
-		t.buckets[b.Index].stored, t.buckets[b.Index].changed = true, false
+		t.buckets[b.Index].stored = true
 	}
 	for i, delta := range ring {
-		if err := t.apply(delta); err != nil {
+		if err := t.apply(delta, true); err != nil {
 			return nil, Position{}, fmt.Errorf("apply delta %d of the ring: %w", i, err)
 		}
 	}
-	for p := range t.all() {
-		p.sum = hash(p.packed)
-		t.checksum += p.sum
+	for _, packed := range t.all() {
+		t.checksum += checksum(packed)
 	}
-	t.removed = nil
 	if t.checksum != m.Checksum || t.count != m.Payments {
 		return nil, Position{}, fmt.Errorf("%d payments with checksum %x, stored are %d with %x: %w",
 			t.count, t.checksum, m.Payments, m.Checksum, ErrInconsistent)
 	}
-	return s, m.Position, s.resume(m.Config)
+	return s, m.Position, s.resume(m)
 }
 
 // ErrInconsistent is a loaded state that is not the committed one.
 var ErrInconsistent = errors.New("loaded state does not match its checksum")
 
 // resume puts the stored CONFIG in force again, judging nothing.
-func (s *State) resume(config []byte) error {
-	if config == nil {
+func (s *State) resume(m meta) error {
+	if m.Config == nil {
 		return nil
 	}
 	s.config = new(event.Config)
-	if err := s.config.UnmarshalVT(config); err != nil {
+	if err := s.config.UnmarshalVT(m.Config); err != nil {
 		return fmt.Errorf("decode stored configuration: %w", err)
 	}
 	var err error
 	if s.terms, err = compile(s.config); err != nil {
 		return &UnsupportedConfigError{s.configNumber, err}
 	}
-	if len(s.hop.Groups()) != len(s.config.Groups) {
-		return fmt.Errorf("%d frontiers for %d groups of the stored configuration: %w", len(s.hop.Groups()), len(s.config.Groups), ErrInconsistent)
+	if n := len(s.config.Groups); len(s.hop.Groups()) != n || len(m.JudgeFrom) != n {
+		return fmt.Errorf("%d frontiers for %d groups of the stored configuration: %w", len(s.hop.Groups()), n, ErrInconsistent)
 	}
 	s.placeGroups()
-	for p := range s.payments.all() {
-		if g := s.group(p.key); g != noGroup {
-			s.timers[g].set(p, p.next)
-		}
-	}
-	return nil
+	copy(s.judgeFrom, m.JudgeFrom)
+	return s.setTimers()
 }

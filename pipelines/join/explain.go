@@ -105,7 +105,7 @@ type Place struct {
 var ErrUnknownPayment = errors.New("the state does not hold this payment")
 
 // BucketOf is the bucket of the snapshot that holds a payment.
-func BucketOf(key event.PaymentKey) int { return bucketOf(key) }
+func BucketOf(key event.PaymentKey) int { return bucketOf(hashKey(key)) }
 
 // Pick finds the packed payment in its bucket and the deltas that came since,
 // oldest first. ErrUnknownPayment where it is in none, or was removed last.
@@ -125,7 +125,7 @@ func Pick(key event.PaymentKey, bucketValue []byte, deltas [][]byte) ([]byte, er
 			if u.err != nil {
 				break
 			}
-			of, _, err := packedHead(packed)
+			of, err := packedKey(packed)
 			if err != nil {
 				return nil, err
 			}
@@ -155,13 +155,13 @@ func standing(metaBytes []byte, key event.PaymentKey) (*State, Place, error) {
 	if err := json.Unmarshal(metaBytes, &m); err != nil {
 		return nil, Place{}, fmt.Errorf("decode state: %w", err)
 	}
-	if m.Format > StateFormat {
-		return nil, Place{}, fmt.Errorf("format %d, this binary has %d: %w", m.Format, StateFormat, ErrNewerState)
+	if err := m.readable(); err != nil {
+		return nil, Place{}, err
 	}
 	s := New()
 	s.hop = hop.NewReader(m.Sources, m.Groups)
-	s.configNumber = m.ConfigNumber
-	if err := s.resume(m.Config); err != nil {
+	s.configNumber, s.epoch = m.ConfigNumber, m.Epoch
+	if err := s.resume(m); err != nil {
 		return nil, Place{}, err
 	}
 	place := Place{LogOffset: m.Position.Offset, Config: m.ConfigNumber, FrontierMs: Never}
@@ -178,10 +178,11 @@ func standing(metaBytes []byte, key event.PaymentKey) (*State, Place, error) {
 // holds. It judges nothing: what it shows is what is stored, and what the stored
 // facts add up to.
 func Explain(metaBytes, packed []byte) (Explanation, error) {
-	key, _, err := packedHead(packed)
+	at, err := peek(packed)
 	if err != nil {
 		return Explanation{}, err
 	}
+	key := at.key
 	s, place, err := standing(metaBytes, key)
 	if err != nil {
 		return Explanation{}, err
@@ -190,14 +191,23 @@ func Explain(metaBytes, packed []byte) (Explanation, error) {
 	if err := h.unpack(packed); err != nil {
 		return Explanation{}, err
 	}
+	names := s.hop.Positions()
+	g := s.group(key)
+	next := s.rejudgeOf(g).next(&at)
+	if g != noGroup && h.flags&flagDeferred != 0 && s.hop.Frontier(g) != hop.Never {
+		// What has passed without being judged would have said nothing.
+		s.judge.integrate(min(next, s.hop.Frontier(g))-1, s.terms[g], func(source int) string { return sourceName(names, source) })
+		if !h.life.IsZero() {
+			h.judged = h.last
+		}
+	}
 	e := Explanation{
-		Key: key, Life: h.life, Version: h.version, JudgedMs: h.judged, NextMs: packedNext(packed),
+		Key: key, Life: h.life, Version: h.version, JudgedMs: h.judged, NextMs: next,
 		Events: h.events, Repeats: h.repeats, Conflicts: h.conflicts, Overflow: h.overflow, Place: place,
 	}
 	if e.NextMs == noMoment {
 		e.NextMs = Never
 	}
-	names := s.hop.Positions()
 	slices.SortFunc(h.pending, func(a, b pendingFact) int {
 		return before(&a, &b, func(source int) string { return sourceName(names, source) })
 	})
@@ -234,7 +244,7 @@ func (s *State) explainAmounts(e *Explanation) {
 	if !h.life.IsZero() {
 		l.read(h.facts, s.terms[g])
 		l.allot()
-		e.Status = s.paymentOf(h.judged).Status
+		e.Status = s.paymentOf(h.judged, new(Output)).Status
 	}
 	names := s.hop.Positions()
 	s.judge.integrate(noMoment, s.terms[g], func(source int) string { return sourceName(names, source) })

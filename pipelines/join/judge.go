@@ -85,24 +85,29 @@ func (h *history) describe(f *pendingFact) {
 	}
 }
 
-// clear finds the clearing date of what can oblige: the settlement date that the
-// record states, else the business day of its time; an offline advice without a
-// date counts from the arrival of its upload.
+// clear finds the clearing date of what can oblige. It stands with the fact, so
+// that a later CONFIG does not move it.
 func (f *pendingFact) clear(terms *calendar.Terms, channel string) {
-	if f.kind != event.Kind_KIND_CAPTURE && !f.isSale() {
+	if !f.obliges() {
 		return
 	}
 	if f.channel != "" {
 		channel = f.channel
 	}
-	f.hasClearing = true
+	f.clearing, f.hasClearing = f.clearingDate(terms, channel), true
+}
+
+// clearingDate is the settlement date that the record states, else the business
+// day of its time; an offline advice without a date counts from the arrival of its
+// upload.
+func (f *pendingFact) clearingDate(terms *calendar.Terms, channel string) int32 {
 	switch {
 	case f.hasDate:
-		f.clearing = f.settlement
+		return f.settlement
 	case f.hasBusiness && f.mode != event.Mode_MODE_OFFLINE:
-		f.clearing = int32(terms.ClearingDate(f.business, channel))
+		return int32(terms.ClearingDate(f.business, channel))
 	default:
-		f.clearing = int32(terms.ClearingDate(f.arrival, channel))
+		return int32(terms.ClearingDate(f.arrival, channel))
 	}
 }
 

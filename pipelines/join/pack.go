@@ -4,24 +4,52 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 
+	"settlewatch/pipelines/hop"
 	"settlewatch/schemas/event"
 )
 
 // A payment's packed form, the unit of everything that is stored:
 //
-//	next moment        8 bytes, little endian, so that it is changed in place
-//	body length        uvarint
-//	body               key, life, cursors, judged facts (see packBody)
-//	pending facts      until the end: an arrival is appended without unpacking
+//	flags         1 byte
+//	key           text
+//	epoch         uvarint: the CONFIG under which the next moment was set
+//	next moment   varint
+//	template      arrival, amount, currency, merchant, terminal and channel of the
+//	              first event that was folded: most of what follows repeats them
+//	body          once judged: its length, then cursors and judged facts (packBody)
+//	pending facts until the end: an arrival is appended without unpacking
 //
-// Numbers are varints, signed ones zigzag; texts and ids are length-prefixed.
-const nextBytes = 8
+// Numbers are varints, signed ones zigzag; texts and ids of no fixed length are
+// length-prefixed. Times are differences to the template's arrival, in arithmetic
+// that wraps, so that any two times can be told.
 
 // errCorrupt is a packed payment that cannot be read: the stored checksum
 // matched, so it is a bug or a newer version's state.
 var errCorrupt = errors.New("corrupt packed payment")
+
+// Flags of a packed payment.
+const (
+	flagBody     = 1 << iota // it was judged
+	flagPlain                // see plain.go
+	flagLine                 // of a plain one: a line is among its facts
+	flagDeferred             // moments of its pending facts may have passed without being judged
+)
+
+// A template is what facts are packed in difference to.
+type template struct {
+	arrival, amount                       int64
+	currency, merchant, terminal, channel string
+}
+
+func templateOf(f *pendingFact) template {
+	return template{f.arrival, f.amount, f.currency, f.merchant, f.terminal, f.channel}
+}
+
+const dayMs = 24 * 60 * 60 * 1000
+
+// date is the template's day, what dates are packed in difference to.
+func (t *template) date() int32 { return int32(t.arrival / dayMs) }
 
 // cursor is what was published of one alert.
 type cursor struct {
@@ -35,12 +63,16 @@ type cursor struct {
 	currency string
 }
 
-// history is a payment unpacked.
+// history is a payment unpacked. Its texts are parts of what was unpacked: they
+// are copied before that memory changes, or before they leave the package.
 type history struct {
+	flags    byte
 	key      event.PaymentKey
+	epoch    uint64
+	template template
 	life     event.ID // of the event that opened this life; zero before the first judgement
 	version  uint64   // judgements of this life
-	judged   int64    // the last moment judged
+	judged   int64    // the last moment judged; hop.Never before the first
 	last     int64    // effective arrival of the last event
 	merchant string
 	terminal string
@@ -51,10 +83,12 @@ type history struct {
 	alerts  []cursor
 	facts   []fact // judged, in order
 	pending []pendingFact
+
+	names []byte // see hexName
 }
 
 func (h *history) reset() {
-	*h = history{alerts: h.alerts[:0], facts: h.facts[:0], pending: h.pending[:0], judged: math.MinInt64}
+	*h = history{alerts: h.alerts[:0], facts: h.facts[:0], pending: h.pending[:0], names: h.names[:0], judged: hop.Never}
 }
 
 func appendText(b []byte, s string) []byte {
@@ -62,67 +96,119 @@ func appendText(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-// Which optional parts a packed fact has.
+// Parts of a packed fact. The usual ones come first: their mask is one byte or two.
 const (
-	hasReplaces = 1 << iota
-	hasTakesBack
+	otherAmount = 1 << iota // than the template's
 	hasCapture
-	hasCycle
+	captureIsID      // a capture without an id of its own is itself
+	approvedIsAmount // of an authorization
 	hasApproved
-	hasTotal
-	hasStays
-	hasFee
-	hasHoldUntil
 	hasClearing
-	isDelta
-	isIncremental
-	isNetOnly
+	otherCurrency
 	hasIndex
 	hasGeneration
+	hasFee
+	isNetOnly
+	hasTakesBack
+	hasReplaces
+	hasTarget
+	hasTotal
+	hasStays
+	hasHoldUntil
+	hasCycle
+	isDelta
+	isIncremental
 )
 
-func (f *fact) mask() uint64 {
+func (f *fact) mask(t *template) uint64 {
 	var m uint64
 	set := func(cond bool, bit uint64) {
 		if cond {
 			m |= bit
 		}
 	}
-	set(!f.replaces.IsZero(), hasReplaces)
-	set(!f.takesBack.IsZero(), hasTakesBack)
-	set(f.capture != "", hasCapture)
-	set(f.cycle != "", hasCycle)
-	set(f.approved != absent, hasApproved)
-	set(f.total != absent, hasTotal)
-	set(f.stays != absent, hasStays)
-	set(f.fee != 0, hasFee)
-	set(f.holdUntil != absent, hasHoldUntil)
+	set(f.amount != t.amount, otherAmount)
+	set(f.currency != t.currency, otherCurrency)
+	if f.capture != "" {
+		if f.namesItself() {
+			m |= captureIsID
+		} else {
+			m |= hasCapture
+		}
+	}
+	if f.approved != absent {
+		if f.approved == f.amount {
+			m |= approvedIsAmount
+		} else {
+			m |= hasApproved
+		}
+	}
 	set(f.hasClearing, hasClearing)
-	set(f.delta, isDelta)
-	set(f.incremental, isIncremental)
-	set(f.netOnly, isNetOnly)
 	set(f.index != 0, hasIndex)
 	set(f.generation != 0, hasGeneration)
+	set(f.fee != 0, hasFee)
+	set(f.netOnly, isNetOnly)
+	set(!f.takesBack.IsZero(), hasTakesBack)
+	set(!f.replaces.IsZero(), hasReplaces)
+	set(f.target != 0, hasTarget)
+	set(f.total != absent, hasTotal)
+	set(f.stays != absent, hasStays)
+	set(f.holdUntil != absent, hasHoldUntil)
+	set(f.cycle != "", hasCycle)
+	set(f.delta, isDelta)
+	set(f.incremental, isIncremental)
 	return m
 }
 
-func appendFact(b []byte, f *fact) []byte {
-	m := f.mask()
+// namesItself tells whether the capture is the fact's own id in hexadecimal.
+func (f *fact) namesItself() bool {
+	const digits = "0123456789abcdef"
+	if len(f.capture) != 2*len(f.id) {
+		return false
+	}
+	for i, b := range f.id {
+		if f.capture[2*i] != digits[b>>4] || f.capture[2*i+1] != digits[b&15] {
+			return false
+		}
+	}
+	return true
+}
+
+func appendFact(b []byte, f *fact, t *template) []byte {
+	m := f.mask(t)
 	b = binary.AppendUvarint(b, m)
 	b = append(b, f.id[:]...)
-	b = append(b, byte(f.kind), byte(f.operation)|byte(f.outcome)<<4, byte(f.mode)|byte(f.stage)<<4, byte(f.target))
-	b = appendText(b, f.currency)
-	b = binary.AppendVarint(b, f.amount)
+	b = append(b, byte(f.kind), byte(f.operation)|byte(f.outcome)<<4, byte(f.mode)|byte(f.stage)<<4)
 	b = binary.AppendUvarint(b, uint64(f.source))
 	b = binary.AppendVarint(b, f.offset)
-	if m&hasReplaces != 0 {
-		b = append(b, f.replaces[:]...)
+	if m&otherAmount != 0 {
+		b = binary.AppendVarint(b, f.amount)
+	}
+	if m&hasApproved != 0 {
+		b = binary.AppendVarint(b, f.approved)
+	}
+	if m&hasClearing != 0 {
+		b = binary.AppendVarint(b, int64(f.clearing-t.date()))
+	}
+	if m&hasCapture != 0 {
+		b = appendText(b, f.capture)
+	}
+	if m >= otherCurrency {
+		return appendRare(b, f, m)
+	}
+	return b
+}
+
+// appendRare packs the parts that most facts lack.
+func appendRare(b []byte, f *fact, m uint64) []byte {
+	if m&otherCurrency != 0 {
+		b = appendText(b, f.currency)
 	}
 	if m&hasTakesBack != 0 {
 		b = append(b, f.takesBack[:]...)
 	}
-	if m&hasCapture != 0 {
-		b = appendText(b, f.capture)
+	if m&hasReplaces != 0 {
+		b = append(b, f.replaces[:]...)
 	}
 	if m&hasCycle != 0 {
 		b = appendText(b, f.cycle)
@@ -131,14 +217,13 @@ func appendFact(b []byte, f *fact) []byte {
 		bit   uint64
 		value int64
 	}{
-		{hasApproved, f.approved},
-		{hasTotal, f.total},
-		{hasStays, f.stays},
-		{hasFee, f.fee},
-		{hasHoldUntil, f.holdUntil},
-		{hasClearing, int64(f.clearing)},
 		{hasIndex, int64(f.index)},
 		{hasGeneration, int64(f.generation)},
+		{hasFee, f.fee},
+		{hasTarget, int64(f.target)},
+		{hasTotal, f.total},
+		{hasStays, f.stays},
+		{hasHoldUntil, f.holdUntil},
 	} {
 		if m&o.bit != 0 {
 			b = binary.AppendVarint(b, o.value)
@@ -147,42 +232,126 @@ func appendFact(b []byte, f *fact) []byte {
 	return b
 }
 
-func appendPending(b []byte, f *pendingFact) []byte {
-	b = appendFact(b, &f.fact)
-	b = binary.AppendVarint(b, f.effective)
-	b = binary.AppendVarint(b, f.arrival)
+// Parts of a pending fact beside those of a fact.
+const (
+	hasBusiness = 1 << iota
+	hasDate
+	isLate // its effective arrival is not its arrival
+	otherMerchant
+	otherTerminal
+	otherChannel
+)
+
+func appendPending(b []byte, f *pendingFact, t *template) []byte {
+	b = appendFact(b, &f.fact, t)
 	var m byte
-	if f.hasBusiness {
-		m |= 1
+	set := func(cond bool, bit byte) {
+		if cond {
+			m |= bit
+		}
 	}
-	if f.hasDate {
-		m |= 2
-	}
+	set(f.hasBusiness, hasBusiness)
+	set(f.hasDate, hasDate)
+	set(f.effective != f.arrival, isLate)
+	set(f.merchant != t.merchant, otherMerchant)
+	set(f.terminal != t.terminal, otherTerminal)
+	set(f.channel != t.channel, otherChannel)
 	b = append(b, m)
+	b = binary.AppendVarint(b, f.arrival-t.arrival)
 	if f.hasBusiness {
-		b = binary.AppendVarint(b, f.business)
+		b = binary.AppendVarint(b, f.business-f.arrival)
 	}
 	if f.hasDate {
-		b = binary.AppendVarint(b, int64(f.settlement))
+		b = binary.AppendVarint(b, int64(f.settlement-t.date()))
 	}
-	b = appendText(b, f.merchant)
-	b = appendText(b, f.terminal)
-	return appendText(b, f.channel)
+	if m < isLate {
+		return b
+	}
+	if m&isLate != 0 {
+		b = binary.AppendVarint(b, f.effective-f.arrival)
+	}
+	if m&otherMerchant != 0 {
+		b = appendText(b, f.merchant)
+	}
+	if m&otherTerminal != 0 {
+		b = appendText(b, f.terminal)
+	}
+	if m&otherChannel != 0 {
+		b = appendText(b, f.channel)
+	}
+	return b
 }
 
-// packBody packs all but the next moment and the pending facts.
+// appendHead packs what stands before body and pending facts.
+func appendHead(b []byte, flags byte, key event.PaymentKey, epoch uint64, next int64, t *template) []byte {
+	b = appendText(append(b, flags), string(key))
+	b = binary.AppendUvarint(b, epoch)
+	b = binary.AppendVarint(b, next)
+	b = binary.AppendVarint(b, t.arrival)
+	b = binary.AppendVarint(b, t.amount)
+	b = appendText(b, t.currency)
+	b = appendText(b, t.merchant)
+	b = appendText(b, t.terminal)
+	return appendText(b, t.channel)
+}
+
+// Parts of a body.
+const (
+	lifeIsFirst = 1 << iota // the first fact's id
+	bodyMerchant
+	bodyTerminal
+	bodyChannel
+	bodyCounts // events are not just the facts
+	bodyAlerts
+)
+
+// packBody packs what was judged.
 func (h *history) packBody(b []byte) []byte {
-	b = appendText(b, string(h.key))
-	b = append(b, h.life[:]...)
-	b = binary.AppendUvarint(b, h.version)
-	b = binary.AppendVarint(b, h.judged)
-	b = binary.AppendVarint(b, h.last)
-	b = appendText(b, h.merchant)
-	b = appendText(b, h.terminal)
-	b = appendText(b, h.channel)
-	for _, n := range [...]uint32{h.events, h.repeats, h.conflicts, h.overflow} {
-		b = binary.AppendUvarint(b, uint64(n))
+	var m byte
+	set := func(cond bool, bit byte) {
+		if cond {
+			m |= bit
+		}
 	}
+	t := &h.template
+	set(len(h.facts) > 0 && h.facts[0].id == h.life, lifeIsFirst)
+	set(h.merchant != t.merchant, bodyMerchant)
+	set(h.terminal != t.terminal, bodyTerminal)
+	set(h.channel != t.channel, bodyChannel)
+	set(h.events != uint32(len(h.facts)) || h.repeats|h.conflicts|h.overflow != 0, bodyCounts)
+	set(len(h.alerts) > 0, bodyAlerts)
+	// The judged moment comes first: a new event looks at it, and at nothing else.
+	b = binary.AppendVarint(b, h.judged-t.arrival)
+	b = append(b, m)
+	b = binary.AppendVarint(b, h.last-t.arrival)
+	b = binary.AppendUvarint(b, h.version)
+	if m&lifeIsFirst == 0 {
+		b = append(b, h.life[:]...)
+	}
+	if m&bodyMerchant != 0 {
+		b = appendText(b, h.merchant)
+	}
+	if m&bodyTerminal != 0 {
+		b = appendText(b, h.terminal)
+	}
+	if m&bodyChannel != 0 {
+		b = appendText(b, h.channel)
+	}
+	if m&bodyCounts != 0 {
+		for _, n := range [...]uint32{h.events, h.repeats, h.conflicts, h.overflow} {
+			b = binary.AppendUvarint(b, uint64(n))
+		}
+	}
+	if m&bodyAlerts != 0 {
+		b = h.packCursors(b)
+	}
+	for i := range h.facts {
+		b = appendFact(b, &h.facts[i], t)
+	}
+	return b
+}
+
+func (h *history) packCursors(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(h.alerts)))
 	for i := range h.alerts {
 		c := &h.alerts[i]
@@ -194,201 +363,63 @@ func (h *history) packBody(b []byte) []byte {
 		b = appendText(b, c.cycle)
 		b = appendText(b, c.currency)
 	}
-	b = binary.AppendUvarint(b, uint64(len(h.facts)))
-	for i := range h.facts {
-		b = appendFact(b, &h.facts[i])
-	}
 	return b
 }
 
 // pack appends the whole payment to b; scratch is for the body.
 func (h *history) pack(b, scratch []byte, next int64) (packed, scratchOut []byte) {
-	scratch = h.packBody(scratch[:0])
-	b = binary.LittleEndian.AppendUint64(b, uint64(next))
-	b = binary.AppendUvarint(b, uint64(len(scratch)))
-	b = append(b, scratch...)
+	flags := h.flags &^ flagBody
+	if h.judged != hop.Never {
+		flags |= flagBody
+	}
+	b = appendHead(b, flags, h.key, h.epoch, next, &h.template)
+	if flags&flagBody != 0 {
+		scratch = h.packBody(scratch[:0])
+		b = binary.AppendUvarint(b, uint64(len(scratch)))
+		b = append(b, scratch...)
+	}
 	for i := range h.pending {
-		b = appendPending(b, &h.pending[i])
+		b = appendPending(b, &h.pending[i], &h.template)
 	}
 	return b, scratch
 }
 
-// unpacker reads with one sticky error.
-type unpacker struct {
-	b   []byte
-	err error
+// A head is what a packed payment shows without being unpacked.
+type head struct {
+	flags    byte
+	key      event.PaymentKey
+	epoch    uint64
+	next     int64 // as stored, see moments.next
+	judged   int64 // hop.Never before the first judgement
+	template template
+	epochAt  int // where the epoch stands
+	restAt   int // and what follows the next moment
 }
 
-func (u *unpacker) fail() {
-	if u.err == nil {
-		u.err = errCorrupt
-	}
-	u.b = nil
-}
-
-func (u *unpacker) uvarint() uint64 {
-	v, n := binary.Uvarint(u.b)
-	if n <= 0 {
-		u.fail()
-		return 0
-	}
-	u.b = u.b[n:]
-	return v
-}
-
-func (u *unpacker) varint() int64 {
-	v, n := binary.Varint(u.b)
-	if n <= 0 {
-		u.fail()
-		return 0
-	}
-	u.b = u.b[n:]
-	return v
-}
-
-func (u *unpacker) bytes(n uint64) []byte {
-	if n > uint64(len(u.b)) {
-		u.fail()
-		return nil
-	}
-	v := u.b[:n]
-	u.b = u.b[n:]
-	return v
-}
-
-func (u *unpacker) text() string { return string(u.bytes(u.uvarint())) }
-
-func (u *unpacker) byte() byte {
-	if v := u.bytes(1); len(v) == 1 {
-		return v[0]
-	}
-	return 0
-}
-
-func (u *unpacker) id() (id event.ID) {
-	copy(id[:], u.bytes(uint64(len(id))))
-	return id
-}
-
-func (u *unpacker) fact(f *fact) {
-	*f = fact{approved: absent, total: absent, stays: absent, holdUntil: absent}
-	m := u.uvarint()
-	f.id = u.id()
-	f.kind = event.Kind(u.byte())
-	b := u.byte()
-	f.operation, f.outcome = event.Operation(b&15), event.Outcome(b>>4)
-	b = u.byte()
-	f.mode, f.stage = event.Mode(b&15), event.Stage(b>>4)
-	f.target = event.AdjustmentTarget(u.byte())
-	f.currency = u.text()
-	f.amount = u.varint()
-	f.source = int(u.uvarint())
-	f.offset = u.varint()
-	if m&hasReplaces != 0 {
-		f.replaces = u.id()
-	}
-	if m&hasTakesBack != 0 {
-		f.takesBack = u.id()
-	}
-	if m&hasCapture != 0 {
-		f.capture = u.text()
-	}
-	if m&hasCycle != 0 {
-		f.cycle = u.text()
-	}
-	read := func(bit uint64, otherwise int64) int64 {
-		if m&bit == 0 {
-			return otherwise
-		}
-		return u.varint()
-	}
-	f.approved = read(hasApproved, absent)
-	f.total = read(hasTotal, absent)
-	f.stays = read(hasStays, absent)
-	f.fee = read(hasFee, 0)
-	f.holdUntil = read(hasHoldUntil, absent)
-	f.clearing, f.hasClearing = int32(read(hasClearing, 0)), m&hasClearing != 0
-	f.index = uint32(read(hasIndex, 0))
-	f.generation = uint32(read(hasGeneration, 0))
-	f.delta, f.incremental, f.netOnly = m&isDelta != 0, m&isIncremental != 0, m&isNetOnly != 0
-}
-
-func (u *unpacker) pending(f *pendingFact) {
-	*f = pendingFact{}
-	u.fact(&f.fact)
-	f.effective = u.varint()
-	f.arrival = u.varint()
-	m := u.byte()
-	if f.hasBusiness = m&1 != 0; f.hasBusiness {
-		f.business = u.varint()
-	}
-	if f.hasDate = m&2 != 0; f.hasDate {
-		f.settlement = int32(u.varint())
-	}
-	f.merchant, f.terminal, f.channel = u.text(), u.text(), u.text()
-}
-
-// packedNext is the next moment of a packed payment.
-func packedNext(b []byte) int64 { return int64(binary.LittleEndian.Uint64(b)) }
-
-func setPackedNext(b []byte, next int64) { binary.LittleEndian.PutUint64(b, uint64(next)) }
-
-// packedHead reads only the key and the last moment judged.
-func packedHead(b []byte) (key event.PaymentKey, judged int64, err error) {
-	if len(b) < nextBytes {
-		return "", 0, errCorrupt
-	}
-	u := unpacker{b: b[nextBytes:]}
-	u.uvarint()
-	key = event.PaymentKey(u.text())
-	u.id()
-	u.uvarint()
-	judged = u.varint()
-	return key, judged, u.err
-}
-
-// unpack reads a packed payment into h, whose slices are used again.
-func (h *history) unpack(b []byte) error {
-	h.reset()
-	if len(b) < nextBytes {
-		return errCorrupt
-	}
-	outer := unpacker{b: b[nextBytes:]}
-	u := unpacker{b: outer.bytes(outer.uvarint())}
+// peek reads the head of a packed payment; its texts are parts of b.
+func peek(b []byte) (h head, err error) {
+	u := unpacker{b: b}
+	h.flags = u.byte()
 	h.key = event.PaymentKey(u.text())
-	h.life = u.id()
-	h.version = u.uvarint()
-	h.judged = u.varint()
-	h.last = u.varint()
-	h.merchant, h.terminal, h.channel = u.text(), u.text(), u.text()
-	for _, n := range [...]*uint32{&h.events, &h.repeats, &h.conflicts, &h.overflow} {
-		*n = uint32(u.uvarint())
+	h.epochAt = len(b) - len(u.b)
+	h.epoch = u.uvarint()
+	h.next = u.varint()
+	h.restAt = len(b) - len(u.b)
+	u.template(&h.template)
+	h.judged = hop.Never
+	if h.flags&flagBody != 0 {
+		u.uvarint()
+		h.judged = h.template.arrival + u.varint()
 	}
-	for n := u.uvarint(); n > 0 && u.err == nil; n-- {
-		c := cursor{kind: u.byte(), status: u.byte()}
-		c.capture = u.text()
-		c.revision = uint32(u.uvarint())
-		c.amount = u.varint()
-		c.clearing = int32(u.varint())
-		c.cycle = u.text()
-		c.currency = u.text()
-		h.alerts = append(h.alerts, c)
-	}
-	for n := u.uvarint(); n > 0 && u.err == nil; n-- {
-		var f fact
-		u.fact(&f)
-		h.facts = append(h.facts, f)
-	}
-	for u.err == nil && len(u.b) > 0 {
-		u.fail() // the body is longer than what it says it holds
-	}
-	for outer.err == nil && len(outer.b) > 0 {
-		var f pendingFact
-		outer.pending(&f)
-		h.pending = append(h.pending, f)
-	}
-	if err := errors.Join(u.err, outer.err); err != nil {
-		return fmt.Errorf("unpack payment %q: %w", h.key, errCorrupt)
-	}
-	return nil
+	return h, u.err
 }
+
+// packedKey reads no more than that.
+func packedKey(b []byte) (event.PaymentKey, error) {
+	u := unpacker{b: b}
+	u.byte()
+	return event.PaymentKey(u.text()), u.err
+}
+
+// corrupt names the payment that cannot be read.
+func corrupt(key event.PaymentKey) error { return fmt.Errorf("unpack payment %q: %w", key, errCorrupt) }

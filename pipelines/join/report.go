@@ -11,17 +11,28 @@ import (
 	"settlewatch/schemas/payment"
 )
 
+// text copies what is a part of a packed payment, so that it can leave.
+func (o *Output) text(s string) string {
+	if cap(o.texts)-len(o.texts) < len(s) {
+		o.texts = make([]byte, 0, max(4<<10, len(s)))
+	}
+	at := len(o.texts)
+	o.texts = append(o.texts, s...)
+	return view(o.texts[at:])
+}
+
 func instant(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") }
 
 // alertOf builds the revision that cursor c now stands at.
-func (s *State) alertOf(c *cursor, closing *pendingFact, m int64) (*alert.Alert, error) {
+func (s *State) alertOf(c *cursor, closing *pendingFact, m int64, out *Output) (*alert.Alert, error) {
 	h, l := &s.judge.history, &s.judge.ledger
 	kind := kinds[c.kind]
+	key := event.PaymentKey(out.text(string(h.key)))
 	a := &alert.Alert{
 		ID: alert.ID(kind, h.key, h.life, c.capture), Kind: kind, Revision: c.revision, Status: statuses[c.status],
-		PaymentKey: string(h.key), Capture: c.capture, Acquirer: h.key.Acquirer(),
-		Merchant: h.merchant, Terminal: h.terminal, Channel: h.channel,
-		AmountMinor: c.amount, Currency: c.currency,
+		PaymentKey: string(key), Capture: out.text(c.capture), Acquirer: key.Acquirer(),
+		Merchant: out.text(h.merchant), Terminal: out.text(h.terminal), Channel: out.text(h.channel),
+		AmountMinor: c.amount, Currency: out.text(c.currency),
 		MomentJudged: instant(m), Stage: stageNames[l.terms.Stage()],
 		Rules: alert.Rules{Name: s.config.Rules, Config: s.configNumber, JoinVersion: Version},
 	}
@@ -156,12 +167,13 @@ func (s *State) sourceOf(number int) (event.Source, error) {
 
 // paymentOf is the snapshot for readers outside. Its parts are added up each on
 // their own, so that captured = settled + open + alerted + excluded can fail.
-func (s *State) paymentOf(m int64) *payment.Payment {
+func (s *State) paymentOf(m int64, out *Output) *payment.Payment {
 	h, l := &s.judge.history, &s.judge.ledger
+	key := event.PaymentKey(out.text(string(h.key)))
 	p := &payment.Payment{
-		PaymentKey: string(h.key), Life: bytes.Clone(h.life[:]), Version: h.version, JudgedMs: m,
-		Acquirer: h.key.Acquirer(), Merchant: h.merchant, Terminal: h.terminal, Channel: h.channel,
-		Currency: l.currency, AuthorizedMinor: l.authorized, RefundedMinor: l.refunded,
+		PaymentKey: string(key), Life: bytes.Clone(h.life[:]), Version: h.version, JudgedMs: m,
+		Acquirer: key.Acquirer(), Merchant: out.text(h.merchant), Terminal: out.text(h.terminal), Channel: out.text(h.channel),
+		Currency: out.text(l.currency), AuthorizedMinor: l.authorized, RefundedMinor: l.refunded,
 		Events: h.events, Repeats: h.repeats, Conflicts: h.conflicts,
 		Mismatches: l.mismatches + h.overflow, Unmatched: l.unmatched,
 	}

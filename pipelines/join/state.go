@@ -11,6 +11,7 @@
 package join
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"settlewatch/pipelines/calendar"
@@ -45,20 +46,9 @@ func (e *UnsupportedConfigError) Unwrap() error { return e.Err }
 type Output struct {
 	Alerts   []*alert.Alert
 	Payments []*payment.Payment
-}
 
-// tracked is one payment in memory.
-type tracked struct {
-	key    event.PaymentKey
-	packed []byte
-	next   int64
-	judged int64  // the last moment judged; hop.Never before the first
-	sum    uint64 // of packed as last committed; 0 when it was not there
-	slot   int32  // in its group's timers
-	dirty  bool
+	texts []byte // room for the texts of both
 }
-
-const noSlot int32 = -1
 
 // State of one log partition. It is not safe for concurrent use.
 type State struct {
@@ -71,8 +61,22 @@ type State struct {
 
 	payments *table
 	timers   []timers // by group
-	judge    judge
-	counts   Counts
+	// epoch counts the CONFIGs, judgeFrom is each group's frontier at the last one:
+	// every payment is judged once more there.
+	epoch     uint64
+	judgeFrom []int64
+	judge     judge
+	counts    Counts
+
+	// alertsOnly: nobody wants payment snapshots, see AlertsOnly.
+	alertsOnly bool
+
+	wire     wireReader
+	record   event.LogRecord // what is not ordinary
+	incoming pendingFact
+	packed   []byte // a payment on its way into the table
+	tail     []byte // what is appended to one
+	lastDue  dueAnswer
 }
 
 // Counts are totals since the beginning of the log, part of the state.
@@ -87,17 +91,27 @@ func New() *State {
 	return &State{hop: hop.NewReader(nil, nil), payments: newTable(), groupOf: map[string]int{}}
 }
 
+// AlertsOnly says that nobody wants payment snapshots: Output.Payments stays
+// empty, and moments at which nothing else could be said are not judged. The
+// alerts are the same.
+func (s *State) AlertsOnly() { s.alertsOnly = true }
+
 // Step folds one record of the log. An error is final for the partition: it is a
 // configuration that this binary lacks, or a state that cannot be read.
 func (s *State) Step(r *event.LogRecord, out *Output) error {
 	switch body := r.Body.(type) {
 	case *event.LogRecord_Event:
-		s.take(r, body.Event)
+		f := &s.incoming
+		*f = newFact(body.Event)
+		f.arrival = r.ArrivalMs
+		if err := s.take(r.Origin, event.PaymentKey(body.Event.PaymentKey), f); err != nil {
+			return err
+		}
 	case *event.LogRecord_Mark:
 		s.hop.Mark(r.Origin.Source, body.Mark.TMs)
 	case *event.LogRecord_Config:
 		if _, fresh := s.hop.Accept(r.Origin); fresh {
-			if err := s.configure(body.Config, r.Origin.Offset); err != nil {
+			if err := s.configure(body.Config, r.Origin.Offset, out); err != nil {
 				return err
 			}
 		}
@@ -106,37 +120,55 @@ func (s *State) Step(r *event.LogRecord, out *Output) error {
 }
 
 // take appends an event to its payment's history, unjudged.
-func (s *State) take(r *event.LogRecord, e *event.Event) {
-	source, fresh := s.hop.Accept(r.Origin)
+func (s *State) take(o *event.Origin, key event.PaymentKey, f *pendingFact) error {
+	source, fresh := s.hop.Accept(o)
 	if !fresh {
 		s.counts.Repeats++
-		return
+		return nil
 	}
 	s.counts.Events++
-	key := event.PaymentKey(e.PaymentKey)
-	f := newFact(e)
-	f.source, f.generation, f.offset, f.index = source, r.Origin.Generation, r.Origin.Offset, r.Origin.Index
-	f.arrival = r.ArrivalMs
-	f.effective = r.ArrivalMs
+	f.source, f.generation, f.offset, f.index = source, o.Generation, o.Offset, o.Index
+	f.effective = f.arrival
 	group := s.group(key)
 	if group != noGroup {
 		f.effective = max(f.effective, s.hop.Frontier(group))
 	}
-	p := s.payments.get(key)
-	if p == nil {
-		h := history{key: key, judged: hop.Never}
-		p = &tracked{key: key, next: noMoment, judged: hop.Never, slot: noSlot}
-		p.packed, s.judge.scratch = h.pack(nil, s.judge.scratch, noMoment)
-		s.payments.put(p)
+	hash := hashKey(key)
+	b, slot := s.payments.find(key, hash)
+	h := head{flags: flagPlain, key: key, epoch: s.epoch, next: noMoment, judged: hop.Never}
+	if slot < 0 {
+		h.template = templateOf(f)
+	} else {
+		var err error
+		if h, err = peek(b.payment(slot)); err != nil {
+			return corrupt(key)
+		}
 	}
 	// A CONFIG may have moved the acquirer to a group whose frontier is behind: what
 	// was judged stays judged.
-	f.effective = max(f.effective, p.judged+1)
-	p.packed = appendPending(p.packed, &f)
-	s.payments.touch(p)
-	if f.effective < p.next {
-		s.schedule(p, group, f.effective)
+	f.effective = max(f.effective, h.judged+1)
+	before := s.rejudgeOf(group).next(&h)
+	flags, next := s.foresee(h.flags, before, f, group)
+	s.tail = appendPending(s.tail[:0], f, &h.template)
+	switch {
+	case slot < 0:
+		s.packed = appendHead(s.packed[:0], flags, key, s.epoch, next, &h.template)
+		s.packed = append(s.packed, s.tail...)
+		s.payments.set(b, slot, hash, s.packed)
+	case flags == h.flags && next == h.next && s.epoch == h.epoch:
+		s.payments.extend(b, slot, hash, s.tail)
+	default:
+		old := b.payment(slot)
+		s.packed = append(append(s.packed[:0], flags), old[1:h.epochAt]...)
+		s.packed = binary.AppendUvarint(s.packed, s.epoch)
+		s.packed = binary.AppendVarint(s.packed, next)
+		s.packed = append(append(s.packed, old[h.restAt:]...), s.tail...)
+		s.payments.set(b, slot, hash, s.packed)
 	}
+	if next != before && group != noGroup {
+		s.timers[group].set(next, hash)
+	}
+	return nil
 }
 
 // noGroup: before the first CONFIG, or where no group takes the acquirer.
@@ -153,22 +185,48 @@ func (s *State) group(key event.PaymentKey) int {
 	return noGroup
 }
 
-// schedule sets a payment's next moment; without a group it waits for a CONFIG.
-func (s *State) schedule(p *tracked, group int, next int64) {
-	setPackedNext(p.packed, next)
+// rejudge is what a CONFIG does to the payments of a group whose next moment was
+// set before it.
+type rejudge struct {
+	epoch uint64
+	from  int64
+}
+
+func (s *State) rejudgeOf(group int) rejudge {
 	if group == noGroup {
-		p.next = next
-	} else {
-		s.timers[group].set(p, next)
+		return rejudge{s.epoch, hop.Never}
 	}
+	return rejudge{s.epoch, s.judgeFrom[group]}
+}
+
+// next is a payment's next moment. One that was judged before the last CONFIG is
+// judged again at the frontier of then, and so is one with moments that were not
+// worth it: what was foreseen for it holds no more. One that was not judged waits
+// for its first event, as before. So a CONFIG changes all payments and writes none.
+func (r rejudge) next(h *head) int64 {
+	again := (h.flags&flagBody != 0 && r.from != hop.Never) || h.flags&flagDeferred != 0
+	if h.epoch == r.epoch || !again {
+		return h.next
+	}
+	return min(h.next, max(r.from, h.judged+1))
 }
 
 // configure puts a CONFIG in force. Every payment is judged once more, at its
 // group's frontier: rules apply to moments judged after their place in the log.
-func (s *State) configure(c *event.Config, number int64) error {
+// What the frontier has passed before is judged first, by the old rules, however
+// much it is.
+func (s *State) configure(c *event.Config, number int64, out *Output) error {
 	terms, err := compile(c)
 	if err != nil {
 		return &UnsupportedConfigError{number, err}
+	}
+	for s.Pending() {
+		if err := s.Drain(out); err != nil {
+			return err
+		}
+	}
+	if err := s.judgePlain(c, out); err != nil {
+		return err
 	}
 	s.config, s.configNumber, s.terms = c, number, terms
 	groups := make([]hop.Group, 0, len(c.Groups))
@@ -181,7 +239,11 @@ func (s *State) configure(c *event.Config, number int64) error {
 	}
 	s.hop.Expect(groups)
 	s.placeGroups()
-	return s.reschedule()
+	s.epoch++
+	for g := range s.judgeFrom {
+		s.judgeFrom[g] = s.hop.Frontier(g)
+	}
+	return s.setTimers()
 }
 
 // compile is what every CONFIG passes, from the log or from a stored state: a
@@ -196,26 +258,16 @@ func compile(c *event.Config) ([]*calendar.Terms, error) {
 	return calendar.Compile(c)
 }
 
-// reschedule puts every payment into its group's timers. One that was judged
-// before is judged again at the frontier's moment; one that was not waits for
-// its first event, as before.
-func (s *State) reschedule() error {
-	h := &s.judge.history
-	for p := range s.payments.all() {
-		p.slot = noSlot
-		g := s.group(p.key)
-		if g == noGroup {
-			continue
+// setTimers puts every payment into its group's timers.
+func (s *State) setTimers() error {
+	for key, packed := range s.payments.all() {
+		h, err := peek(packed)
+		if err != nil {
+			return corrupt(key)
 		}
-		if err := h.unpack(p.packed); err != nil {
-			return err
+		if g := s.group(key); g != noGroup {
+			s.timers[g].set(s.rejudgeOf(g).next(&h), hashKey(key))
 		}
-		next := p.next
-		if f := s.hop.Frontier(g); !h.life.IsZero() && f != hop.Never {
-			next = min(next, max(f, h.judged+1))
-		}
-		s.schedule(p, g, next)
-		s.payments.touch(p)
 	}
 	return nil
 }
@@ -223,8 +275,11 @@ func (s *State) reschedule() error {
 // placeGroups makes the lookup from acquirer to group and empty timers.
 func (s *State) placeGroups() {
 	clear(s.groupOf)
+	s.lastDue = dueAnswer{}
 	s.timers = make([]timers, len(s.config.Groups))
+	s.judgeFrom = make([]int64, len(s.config.Groups))
 	for i, g := range s.config.Groups {
+		s.timers[i], s.judgeFrom[i] = newTimers(), hop.Never
 		for _, a := range g.Acquirers {
 			s.groupOf[a] = i
 		}
@@ -242,7 +297,8 @@ func (s *State) Drain(out *Output) error {
 	for g := range s.timers {
 		for budget > 0 && s.passed(g) {
 			budget--
-			if err := s.judgeAt(s.timers[g][0], g, out); err != nil {
+			key, moment := s.timers[g].pop()
+			if err := s.judgeAt(key, moment, g, out); err != nil {
 				return err
 			}
 		}
@@ -263,24 +319,28 @@ func (s *State) Pending() bool {
 // passed: a moment is judged when the frontier is greater, so that what arrives
 // exactly at a due time is in time.
 func (s *State) passed(g int) bool {
-	return len(s.timers[g]) > 0 && s.timers[g][0].next < s.hop.Frontier(g)
+	return s.timers[g].due(s.hop.Frontier(g), s.payments, s.rejudgeOf(g))
 }
 
-// judgeAt judges one payment at its next moment.
-func (s *State) judgeAt(p *tracked, group int, out *Output) error {
+// judgeAt judges one payment at a moment.
+func (s *State) judgeAt(key event.PaymentKey, moment int64, group int, out *Output) error {
 	j, h := &s.judge, &s.judge.history
-	if err := h.unpack(p.packed); err != nil {
+	hash := hashKey(key)
+	b, slot := s.payments.find(key, hash)
+	if slot < 0 {
+		return fmt.Errorf("judge payment %q: %w", key, errCorrupt)
+	}
+	if err := h.unpack(b.payment(slot)); err != nil {
 		return err
 	}
-	moment := p.next
-	j.integrate(moment, s.terms[group], func(source int) string { return s.hop.Positions()[source].Source })
+	j.integrate(moment, s.terms[group], s.sourceName)
 	j.ledger.read(h.facts, s.terms[group])
 	j.ledger.allot()
-	h.judged, p.judged = moment, moment
+	h.judged = moment
 	h.version++
 	var failed error
 	j.publish(moment, func(c *cursor, closing *pendingFact) {
-		a, err := s.alertOf(c, closing, moment)
+		a, err := s.alertOf(c, closing, moment, out)
 		if err != nil && failed == nil {
 			failed = err
 		}
@@ -290,36 +350,44 @@ func (s *State) judgeAt(p *tracked, group int, out *Output) error {
 	if failed != nil {
 		return failed
 	}
-	if !h.life.IsZero() {
-		out.Payments = append(out.Payments, s.paymentOf(moment))
+	if !h.life.IsZero() && !s.alertsOnly {
+		out.Payments = append(out.Payments, s.paymentOf(moment, out))
 	}
-	s.settle(p, group, moment)
+	s.settle(b, slot, hash, group, moment)
 	return nil
 }
 
+func (s *State) sourceName(number int) string { return s.hop.Positions()[number].Source }
+
 // settle stores the judged payment, or ends its life.
-func (s *State) settle(p *tracked, group int, moment int64) {
+func (s *State) settle(b *bucket, slot int, hash uint64, group int, moment int64) {
 	j, h := &s.judge, &s.judge.history
 	expiry := j.expiry()
 	if expiry <= moment {
 		// What arrives later opens a new life: its own id, its own alerts.
-		*h = history{key: h.key, judged: moment, alerts: h.alerts[:0], facts: h.facts[:0], pending: h.pending}
+		*h = history{
+			key: h.key, template: h.template, judged: moment,
+			alerts: h.alerts[:0], facts: h.facts[:0], pending: h.pending, names: h.names,
+		}
 		expiry = noMoment
 		j.ledger.read(nil, s.terms[group])
 		if len(h.pending) == 0 {
-			s.timers[group].set(p, noMoment)
-			s.payments.remove(p)
+			s.payments.remove(b, slot, h.key)
 			return
 		}
 	}
 	next := j.next(moment, expiry)
-	p.packed, j.scratch = h.pack(p.packed[:0], j.scratch, next)
-	s.payments.touch(p)
-	s.timers[group].set(p, next)
+	h.flags, h.epoch = 0, s.epoch
+	s.packed, j.scratch = h.pack(s.packed[:0], j.scratch, next)
+	s.payments.set(b, slot, hash, s.packed)
+	s.timers[group].set(next, hash)
 }
 
 // Payments is how many the state holds.
 func (s *State) Payments() int { return s.payments.count }
 
 // Changed tells whether a payment changed since the last commit.
-func (s *State) Changed() bool { return len(s.payments.dirty) > 0 || len(s.payments.removed) > 0 }
+func (s *State) Changed() bool { return s.payments.changed() }
+
+// Unstored is how many payments changed since the last commit.
+func (s *State) Unstored() int { return len(s.payments.dirty) }

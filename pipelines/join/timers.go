@@ -1,50 +1,199 @@
 package join
 
-import "container/heap"
+import (
+	"bytes"
+	"cmp"
+	"math"
+	"slices"
 
-// timers orders a group's payments by (next moment, payment key): that is the
-// order in which they are judged, so it must not depend on anything else.
-type timers []*tracked
+	"settlewatch/schemas/event"
+)
 
-func (t timers) Len() int { return len(t) }
+// timers say which of a group's payments is to be judged next: in the order
+// (moment, payment key), which must not depend on anything else.
+//
+// A timer is a moment and the hash of a payment's key. Whether it still holds, the
+// payment says when the moment comes: one whose next moment is another by then
+// has a timer of its own there. So setting a timer writes to one place, and none
+// is ever looked for to be moved. Far timers lie in slots of a quarter of an hour,
+// packed and in no order; those of the slot that the frontier is in form a heap.
+type timers struct {
+	slots map[int64]*timerSlot
+	order []int64 // the numbers of the slots, as a heap
+	near  []timer // a heap, by moment
+	// nearTo is the number of the last slot that near holds the timers of.
+	nearTo int64
+	// run are the payments of the earliest moment, in order, at is the next of them.
+	run    []span
+	at     int
+	keys   []byte // of run
+	moment int64  // of run
+}
 
-func (t timers) Less(i, j int) bool {
-	a, b := t[i], t[j]
-	if a.next != b.next {
-		return a.next < b.next
+// A span is where in keys a key stands.
+type span struct{ from, to uint32 }
+
+type timer struct {
+	moment int64
+	hash   uint64
+}
+
+// timerSlot holds far timers in chunks, which grow without being copied.
+type timerSlot struct {
+	chunks [][]farTimer
+}
+
+// A farTimer is a timer in 12 bytes: milliseconds from its slot's begin, and the
+// hash in two parts.
+type farTimer struct{ offset, high, low uint32 }
+
+const (
+	slotShift  = 20 // 2^20 ms: 17 minutes
+	chunkFirst = 16
+	chunkLast  = 1024
+)
+
+func newTimers() timers {
+	return timers{slots: make(map[int64]*timerSlot), nearTo: math.MinInt64}
+}
+
+// set adds a timer; noMoment needs none.
+func (t *timers) set(moment int64, hash uint64) {
+	if moment == noMoment {
+		return
 	}
-	return a.key < b.key
+	number := moment >> slotShift
+	if number <= t.nearTo {
+		t.near = append(t.near, timer{moment, hash})
+		up(t.near, sooner)
+		return
+	}
+	s := t.slots[number]
+	if s == nil {
+		s = new(timerSlot)
+		t.slots[number] = s
+		t.order = append(t.order, number)
+		up(t.order, less)
+	}
+	s.add(farTimer{uint32(moment - number<<slotShift), uint32(hash >> 32), uint32(hash)})
 }
 
-func (t timers) Swap(i, j int) {
-	t[i], t[j] = t[j], t[i]
-	t[i].slot, t[j].slot = int32(i), int32(j)
+func less(a, b int64) bool { return a < b }
+
+func (s *timerSlot) add(f farTimer) {
+	last := len(s.chunks) - 1
+	if last < 0 || len(s.chunks[last]) == cap(s.chunks[last]) {
+		size := chunkFirst
+		if last >= 0 {
+			size = min(chunkLast, 2*cap(s.chunks[last]))
+		}
+		s.chunks = append(s.chunks, make([]farTimer, 0, size))
+		last++
+	}
+	s.chunks[last] = append(s.chunks[last], f)
 }
 
-func (t *timers) Push(x any) {
-	p := x.(*tracked)
-	p.slot = int32(len(*t))
-	*t = append(*t, p)
+// due tells whether a payment is to be judged before the frontier, and readies the
+// run of the earliest moment.
+func (t *timers) due(frontier int64, payments *table, r rejudge) bool {
+	for t.at == len(t.run) {
+		t.run, t.keys, t.at = t.run[:0], t.keys[:0], 0
+		switch {
+		case len(t.near) > 0:
+			if t.near[0].moment >= frontier {
+				return false
+			}
+			t.gather(payments, r)
+		case len(t.order) > 0:
+			if t.order[0]<<slotShift >= frontier {
+				return false
+			}
+			t.approach()
+		default:
+			return false
+		}
+	}
+	return t.moment < frontier
 }
 
-func (t *timers) Pop() any {
-	old := *t
-	p := old[len(old)-1]
-	old[len(old)-1] = nil
-	*t = old[:len(old)-1]
-	p.slot = noSlot
-	return p
+// approach takes the timers of the next slot into the heap.
+func (t *timers) approach() {
+	number := t.order[0]
+	t.order = pop(t.order, less)
+	for _, chunk := range t.slots[number].chunks {
+		for _, f := range chunk {
+			t.near = append(t.near, timer{number<<slotShift + int64(f.offset), uint64(f.high)<<32 | uint64(f.low)})
+		}
+	}
+	delete(t.slots, number)
+	t.nearTo = number
+	// What is sorted is a heap.
+	slices.SortFunc(t.near, func(a, b timer) int { return cmp.Compare(a.moment, b.moment) })
 }
 
-// set moves a payment to its next moment; without one it leaves.
-func (t *timers) set(p *tracked, next int64) {
-	p.next = next
-	switch {
-	case p.slot == noSlot && next != noMoment:
-		heap.Push(t, p)
-	case p.slot != noSlot && next != noMoment:
-		heap.Fix(t, int(p.slot))
-	case p.slot != noSlot:
-		heap.Remove(t, int(p.slot))
+// gather makes the run of the earliest moment: the keys of the payments whose next
+// moment it is. Two payments may share a hash, and a payment may have two timers
+// for one moment: it comes once.
+func (t *timers) gather(payments *table, r rejudge) {
+	t.moment = t.near[0].moment
+	for len(t.near) > 0 && t.near[0].moment == t.moment {
+		hash := t.near[0].hash
+		t.near = pop(t.near, sooner)
+		b := payments.bucket(hash)
+		for slot := b.first(hash); slot >= 0; slot = b.next(slot, hash) {
+			if h, err := peek(b.payment(slot)); err == nil && r.next(&h) == t.moment {
+				from := len(t.keys)
+				t.keys = append(t.keys, h.key...)
+				t.run = append(t.run, span{uint32(from), uint32(len(t.keys))})
+			}
+		}
+	}
+	if len(t.run) > 1 {
+		compare := func(a, b span) int { return bytes.Compare(t.keys[a.from:a.to], t.keys[b.from:b.to]) }
+		slices.SortFunc(t.run, compare)
+		t.run = slices.CompactFunc(t.run, func(a, b span) bool { return compare(a, b) == 0 })
+	}
+}
+
+// pop takes the payment that is to be judged next, after due has said that there
+// is one. The key lasts until the next call of due.
+func (t *timers) pop() (key event.PaymentKey, moment int64) {
+	at := t.run[t.at]
+	t.at++
+	return event.PaymentKey(view(t.keys[at.from:at.to])), t.moment
+}
+
+func sooner(a, b timer) bool { return a.moment < b.moment }
+
+// up moves the last element of a heap to its place.
+func up[E any](heap []E, less func(a, b E) bool) {
+	for i := len(heap) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if !less(heap[i], heap[parent]) {
+			return
+		}
+		heap[i], heap[parent] = heap[parent], heap[i]
+		i = parent
+	}
+}
+
+// pop removes the first element of a heap.
+func pop[E any](heap []E, less func(a, b E) bool) []E {
+	last := len(heap) - 1
+	heap[0] = heap[last]
+	heap = heap[:last]
+	for i := 0; ; {
+		child := 2*i + 1
+		if child >= last {
+			return heap
+		}
+		if child+1 < last && less(heap[child+1], heap[child]) {
+			child++
+		}
+		if !less(heap[child], heap[i]) {
+			return heap
+		}
+		heap[i], heap[child] = heap[child], heap[i]
+		i = child
 	}
 }

@@ -257,29 +257,29 @@ func TestJoinerSurvivesEveryBreakdown(t *testing.T) {
 // Many payments, so that a commit rewrites only a part of the snapshot: a new owner
 // needs the ring as well.
 func TestJoinerLoadsSnapshotAndRing(t *testing.T) {
-	const payments = 3000
+	const payments, settled = 20_000, 300
 	var arrivals []arrival
 	for p := range payments {
 		arrivals = append(arrivals, arrival{saleFeed, monday10, sale(p, 100)})
 	}
-	for p := range payments / 3 {
+	for p := range settled {
 		arrivals = append(arrivals, arrival{lineFeed, monday10 + 1, line(3*p, "in time", 100)})
 	}
 	arrivals = append(arrivals, arrival{saleFeed, tuesday12 + 1, nil}, arrival{lineFeed, tuesday12 + 1, nil})
-	for range 8 { // what is due at one moment is judged in parts
+	for range payments / 500 { // what is due at one moment is judged in parts
 		arrivals = append(arrivals, arrival{saleFeed, tuesday12 + 2, nil})
 	}
 	records := logRecords(t, arrivals)
 	once := newJoinWorld(t, records...)
 	once.mustFold()
 	want := once.outcome()
-	if len(want.bodies) != payments-payments/3 {
+	if len(want.bodies) != payments-settled {
 		t.Fatalf("%d alerts", len(want.bodies))
 	}
 
 	w := newJoinWorld(t, records[:1+payments]...)
 	w.mustFold()
-	lines := 1 + payments + payments/3
+	lines := 1 + payments + settled
 	w.append(records[1+payments : lines]...)
 	w.mustFold()
 	stored := w.stored()

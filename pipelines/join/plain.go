@@ -1,0 +1,146 @@
+package join
+
+import (
+	"slices"
+	"strings"
+
+	"settlewatch/pipelines/calendar"
+	"settlewatch/pipelines/hop"
+	"settlewatch/schemas/event"
+)
+
+// Most moments of most payments say nothing: an authorization, its capture and one
+// settlement line, each in good time. Where only alerts are wanted, such a moment
+// need not be judged when it passes: its facts are judged together at the first
+// moment at which something could be said. That the alerts are the same is shown
+// by TestAlertsOnlyGivesTheSameAlerts; why:
+//
+//   - A plain payment has no alert yet, and only new authorizations, captures and
+//     lines, none of them corrected. So nothing can close, and only two things can
+//     open.
+//   - Settled twice takes two lines. The second line makes a payment not plain.
+//   - Paid unsettled, and the end of a life, take a due time: the payment's next
+//     moment is at or before the first of them, and an event that arrives at or
+//     after it makes the payment not plain.
+//
+// What is judged early, at a moment when it need not be, changes nothing either.
+
+// plain tells whether an event can be part of a plain payment.
+func (f *pendingFact) plain() bool {
+	switch f.kind {
+	case event.Kind_KIND_AUTHORIZATION, event.Kind_KIND_CAPTURE, event.Kind_KIND_SETTLEMENT:
+		return f.replaces.IsZero() && f.cycle == "" &&
+			(f.operation == event.Operation_OPERATION_NEW || f.operation == event.Operation_OPERATION_UNKNOWN)
+	default:
+		return false
+	}
+}
+
+// foresee gives the flags and the next moment that a payment has with a new event.
+func (s *State) foresee(flags byte, next int64, f *pendingFact, group int) (byte, int64) {
+	eager := flags &^ (flagPlain | flagLine) // what was deferred stays so until the next judgement
+	if !s.alertsOnly || group == noGroup || flags&flagPlain == 0 || !f.plain() || f.effective >= next ||
+		(f.kind == event.Kind_KIND_SETTLEMENT && flags&flagLine != 0) {
+		return eager, min(next, f.effective)
+	}
+	if f.kind == event.Kind_KIND_SETTLEMENT {
+		flags |= flagLine
+	}
+	terms := s.terms[group]
+	end := f.effective + terms.LifeMs()
+	if f.obliges() {
+		due, known := s.dueOf(f, group)
+		if !known || due <= f.effective {
+			return eager, min(next, f.effective)
+		}
+		end = min(end, due)
+	}
+	if end <= f.effective { // beyond what an int64 holds
+		return eager, min(next, f.effective)
+	}
+	return flags | flagDeferred, min(next, end)
+}
+
+// obliges: what has a clearing date.
+func (f *fact) obliges() bool { return f.kind == event.Kind_KIND_CAPTURE || f.isSale() }
+
+// dueOf is when evidence for an obligation is due. It is not known where the
+// channel of another event decides.
+func (s *State) dueOf(f *pendingFact, group int) (ms int64, known bool) {
+	if f.channel == "" && len(s.config.Groups[group].Terms.ChannelCutoffs) > 0 {
+		return 0, false
+	}
+	clearing := calendar.Date(f.clearingDate(s.terms[group], f.channel))
+	if d := &s.lastDue; d.known && d.group == group && d.clearing == clearing {
+		return d.ms, true
+	}
+	due, err := s.terms[group].Due(clearing, "")
+	if err != nil {
+		return 0, false
+	}
+	s.lastDue = dueAnswer{group, clearing, due.EvidenceDueMs, true}
+	return due.EvidenceDueMs, true
+}
+
+type dueAnswer struct {
+	group    int
+	clearing calendar.Date
+	ms       int64
+	known    bool
+}
+
+// judgePlain judges what plain payments have not been judged for though the
+// frontier has passed it, where a new CONFIG would find other clearing dates for it.
+// Nothing is said by it.
+func (s *State) judgePlain(c *event.Config, out *Output) error {
+	if !s.alertsOnly || s.config == nil || sameClearing(s.config, c) {
+		return nil
+	}
+	var keys []event.PaymentKey
+	for key, packed := range s.payments.all() {
+		if packed[0]&flagDeferred != 0 {
+			keys = append(keys, event.PaymentKey(strings.Clone(string(key))))
+		}
+	}
+	h := &s.judge.history
+	for _, key := range keys {
+		g := s.group(key)
+		if g == noGroup {
+			continue
+		}
+		if err := h.unpack(s.payments.get(key)); err != nil {
+			return err
+		}
+		last := hop.Never
+		for i := range h.pending {
+			if e := h.pending[i].effective; e < s.hop.Frontier(g) {
+				last = max(last, e)
+			}
+		}
+		if last != hop.Never {
+			if err := s.judgeAt(key, last, g, out); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sameClearing tells whether two CONFIGs find the same clearing date for every
+// event.
+func sameClearing(a, b *event.Config) bool {
+	if len(a.Groups) != len(b.Groups) || a.TzdataVersion != b.TzdataVersion {
+		return false
+	}
+	for i := range a.Groups {
+		g, h := a.Groups[i], b.Groups[i]
+		if !slices.Equal(g.Acquirers, h.Acquirers) || g.Terms.GetZone() != h.Terms.GetZone() ||
+			optional(g.Terms.CutoffMs) != optional(h.Terms.CutoffMs) ||
+			!slices.EqualFunc(g.Terms.ChannelCutoffs, h.Terms.ChannelCutoffs, func(a, b *event.ChannelCutoff) bool {
+				return a.Channel == b.Channel && optional(a.CutoffMs) == optional(b.CutoffMs)
+			}) {
+			return false
+		}
+	}
+	return true
+}

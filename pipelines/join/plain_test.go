@@ -1,0 +1,123 @@
+package join
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"settlewatch/schemas/event"
+)
+
+// drawOrdinary is a history of ordinary payments and some that are not, woven
+// together: what a plain payment may be, and what ends that.
+func drawOrdinary(t *rapid.T) []*event.LogRecord {
+	records := drawHistory(t)
+	for i, r := range records {
+		e := r.GetEvent()
+		switch rapid.IntRange(0, 5).Draw(t, "ordinary") {
+		case 0:
+			e.Time.SettlementDate = ptr(int32(20514) + int32(rapid.IntRange(-2, 4).Draw(t, "date")))
+		case 1:
+			e.Parties.Channel = rapid.SampledFrom([]string{"", "pos", "qr"}).Draw(t, "channel")
+		case 2:
+			e.Parties.Terminal = string(rune('a' + i))
+		}
+	}
+	return records
+}
+
+func drawPlainConfig(t *rapid.T) *event.Config {
+	return testConfig(func(terms *event.Terms) {
+		terms.Cycle = rapid.SampledFrom([]string{"T+1", "D+1", "T+2"}).Draw(t, "cycle")
+		terms.LifeDays = rapid.SampledFrom([]int32{1, 2, 60}).Draw(t, "life")
+		terms.CutoffMs = ptr(rapid.SampledFrom([]int64{11 * 60 * minute, 23 * 60 * minute}).Draw(t, "cutoff"))
+		if rapid.Bool().Draw(t, "channels") {
+			terms.ChannelCutoffs = []*event.ChannelCutoff{{Channel: "qr", CutoffMs: ptr(12 * 60 * minute)}}
+		}
+		if rapid.Bool().Draw(t, "capped") {
+			terms.AllowanceBps = 10_000
+		}
+	})
+}
+
+// Without payment snapshots most moments are not judged. The alerts are the same
+// bytes, in the same order, also where the rules change on the way, and where the
+// state is stored and loaded.
+func TestAlertsOnlyGivesTheSameAlerts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		log := weave(t, drawOrdinary(t))
+		for n := range rapid.IntRange(1, 3).Draw(t, "configs") {
+			at := 0
+			if n > 0 {
+				at = rapid.IntRange(0, len(log)).Draw(t, "config at")
+			}
+			log = slices.Insert(log, at, configRecord(drawPlainConfig(t), int64(n)))
+		}
+		for i, n := 0, int64(0); i < len(log); i++ { // numbers follow the place
+			if log[i].GetConfig() != nil {
+				log[i].Origin.Offset = n
+				n++
+			}
+		}
+		want, got := new(Output), new(Output)
+		all, only := New(), New()
+		only.AlertsOnly()
+		recorder, held := NewRecorder(only), newStore()
+		for i, r := range log {
+			if err := all.Step(r, want); err != nil {
+				t.Fatal(err)
+			}
+			value, err := r.MarshalVT()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := only.Fold(value, got); err != nil {
+				t.Fatal(err)
+			}
+			clear(value) // whoever keeps a part of it now has zeros
+			if rapid.IntRange(0, 9).Draw(t, "reload") == 0 {
+				held.commit(t, recorder, Position{Offset: int64(i + 1)})
+				only = held.load(t)
+				only.AlertsOnly()
+				recorder = NewRecorder(only)
+			}
+		}
+		if a, b := alertBytes(t, got), alertBytes(t, want); !bytes.Equal(a, b) {
+			t.Fatalf("alerts only\n%s\nwith snapshots\n%s", a, b)
+		}
+		if len(got.Payments) > 0 {
+			t.Fatalf("%d snapshots that nobody wants", len(got.Payments))
+		}
+	})
+}
+
+// An ordinary payment is judged once, when its evidence is due, and not before.
+func TestAnOrdinaryPaymentIsJudgedOnce(t *testing.T) {
+	for _, c := range []struct {
+		history script
+		judged  bool
+	}{
+		{"A100 now S100 now", false},
+		{"a100 now C100 now S100 now", false},
+		{"a100 now C100 S100 S100 now", true},
+		{"a100 now C100 R now", true},
+		{"A100 now S100 now due", true},
+	} {
+		state := New()
+		state.AlertsOnly()
+		for _, r := range append([]*event.LogRecord{configRecord(testConfig(nil), 0)}, c.history.records(t, testKey)...) {
+			if err := state.Step(r, new(Output)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h, err := peek(state.payments.get(testKey))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if judged := h.flags&flagBody != 0; judged != c.judged {
+			t.Errorf("%s: judged %v, want %v", c.history, judged, c.judged)
+		}
+	}
+}
