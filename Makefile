@@ -12,6 +12,10 @@ COVER_FLOOR := 90
 FUZZTIME ?= 10s
 ARGS ?=
 
+# What the programs call themselves: the tag, or the commit, and whether files differ.
+RELEASE ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -X settlewatch/services/telemetry.release=$(RELEASE)
+
 CACHE := $(CURDIR)/.cache
 TOOLS := $(CACHE)/tools
 # What a test run needs besides Go is found, or fetched, before it starts.
@@ -28,7 +32,7 @@ help: ## List the targets
 build: ## Build all programs into bin/
 	$(SAY) 'building the programs into bin/ (the first time Go fetches modules; a minute or two)'
 	@mkdir -p bin
-	@for module in services tools; do GOWORK=off go -C $$module build -o ../bin/ ./...; done
+	@for module in services tools; do GOWORK=off go -C $$module build -ldflags '$(LDFLAGS)' -o ../bin/ ./...; done
 	@ls bin | sed 's/^/   bin\//'
 
 .PHONY: run

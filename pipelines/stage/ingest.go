@@ -299,6 +299,11 @@ func (s *ingestion) mark(ctx context.Context, now time.Time) error {
 // topicExpected: a raw partition that CONFIG does not know yet stops its topic's
 // marks, since what lies in it would not be waited for. Which version of a profile
 // reads it does not matter.
+//
+// The number of partitions is asked for at every mark and not kept: a partition that
+// is made after the question holds only what arrived after it, hence after the T of
+// this mark. An answer of some seconds ago would let marks pass records of a partition
+// that was made since.
 func (s *ingestion) topicExpected(ctx context.Context) (bool, error) {
 	n, err := s.Log.Partitions(ctx, s.assignment.Topic)
 	if err != nil {

@@ -155,6 +155,10 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
+// release is what this build is called; the Makefile sets it, and whoever builds with
+// -ldflags "-X settlewatch/services/telemetry.release=v1.2.3".
+var release string
+
 // Version of this build, and the commit it was made from where that is known.
 func Version() (version, revision string) {
 	version, revision = "unknown", "unknown"
@@ -162,7 +166,10 @@ func Version() (version, revision string) {
 	if !ok {
 		return version, revision
 	}
-	if info.Main.Version != "" {
+	switch {
+	case release != "":
+		version = release
+	case info.Main.Version != "":
 		version = info.Main.Version
 	}
 	for _, s := range info.Settings {

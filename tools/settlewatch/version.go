@@ -13,10 +13,8 @@ import (
 	"settlewatch/pipelines/join"
 	"settlewatch/schemas/alert"
 	schema "settlewatch/schemas/table"
+	"settlewatch/services/telemetry"
 )
-
-// release is the version; a release sets it with -ldflags "-X main.release=v1.2.3".
-var release = ""
 
 func versionCommand() *cobra.Command {
 	var asJSON bool
@@ -54,10 +52,10 @@ type versions struct {
 
 func readVersions() (versions, error) {
 	v := versions{
-		Version: release, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		JoinVersion: join.Version, AlertVersion: alert.Version, TZData: calendar.TZDataVersion, StateFormat: join.StateFormat,
 	}
-	if v.Version == "" {
+	if v.Version, _ = telemetry.Version(); v.Version == "(devel)" || v.Version == "unknown" {
 		v.Version = "development"
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
