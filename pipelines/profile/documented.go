@@ -27,7 +27,7 @@ const DocumentedName = "documented"
 func Documented() *Profile {
 	return &Profile{
 		Name: DocumentedName, Version: 1,
-		idle: new(sync.Pool),
+		idle: new([feeds]sync.Pool),
 		files: []*mapping{
 			{patterns: []string{"*authorization*"}, format: formatJSONL, documented: true, feed: intake.Authorization},
 			{patterns: []string{"*capture*"}, format: formatJSONL, documented: true, feed: intake.Capture},

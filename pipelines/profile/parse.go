@@ -49,7 +49,7 @@ var nameForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
 func (d *document) profile(node *yaml.Node) *Profile {
 	known := []string{"profile", "version", "defaults", "files"}
-	p := &Profile{idle: new(sync.Pool)}
+	p := &Profile{idle: new([feeds]sync.Pool)}
 	var defaults, files *entry
 	for _, e := range d.entries(node, "") {
 		switch e.key {

@@ -38,9 +38,12 @@ type Profile struct {
 
 	files []*mapping
 	key   intake.TokenKey
-	// idle are decoders of single records, which are costly to make.
-	idle *sync.Pool
+	// idle are decoders of single records, which are costly to make, by feed.
+	idle *[feeds]sync.Pool
 }
+
+// feeds is one more than the greatest intake.Feed; 0 is any.
+const feeds = int(intake.Settlement) + 1
 
 // Record is what was read at one place of a file: one or several events that
 // arrived in one feed at one moment, or the reason why there are none. A record
@@ -102,7 +105,7 @@ func (p *Profile) String() string { return fmt.Sprintf("%s@%d", p.Name, p.Versio
 // cards keep BIN and last four only.
 func (p *Profile) WithCardKey(key intake.TokenKey) *Profile {
 	keyed := *p
-	keyed.key, keyed.idle = key, new(sync.Pool)
+	keyed.key, keyed.idle = key, new([feeds]sync.Pool)
 	return &keyed
 }
 
@@ -193,8 +196,8 @@ func (p *Profile) readRows(name string, m *mapping, rows rowReader, watch *watch
 	})
 }
 
-// Decode makes the events of one Kafka record, by the profile's first mapping: a
-// JSON value, an XML element, or a row of a CSV whose columns the profile names;
+// Decode makes the events of one Kafka record, by the profile's first mapping that
+// makes events of the feed: a JSON value, an XML element, or a row of a CSV whose columns the profile names;
 // where the mapping needs what stands around its records (a header line, a path
 // from the root), the record is a file of its own. Events of another feed than
 // the given one are refused; 0 is any. The arrival is the Kafka record's, hence
@@ -202,13 +205,14 @@ func (p *Profile) readRows(name string, m *mapping, rows rowReader, watch *watch
 // nothing. The error is always a *intake.DecodeError; the rows of a file that
 // are not refused stand beside it.
 func (p *Profile) Decode(raw []byte, feed intake.Feed) ([]*event.Event, error) {
-	m, _ := p.idle.Get().(*single)
+	idle := &p.idle[feed]
+	m, _ := idle.Get().(*single)
 	if m == nil {
 		var err *intake.DecodeError
-		if m, err = p.newSingle(); err != nil {
+		if m, err = p.newSingle(feed); err != nil {
 			return nil, err
 		}
 	}
-	defer p.idle.Put(m)
+	defer idle.Put(m)
 	return m.decode(raw, feed)
 }

@@ -22,8 +22,8 @@ type single struct {
 	row   row
 }
 
-func (p *Profile) newSingle() (*single, *intake.DecodeError) {
-	s := &single{m: p.files[0]}
+func (p *Profile) newSingle(feed intake.Feed) (*single, *intake.DecodeError) {
+	s := &single{m: p.serving(feed)}
 	if s.m.documented {
 		// Its files have an arrival around each record; Kafka keeps it beside.
 		s.maker = newDocumentedMaker(0, p.key)
@@ -149,9 +149,9 @@ func fileProblem(err error) *intake.DecodeError {
 }
 
 // Mask is a Kafka record's text as a dead letter may keep it.
-func (p *Profile) Mask(raw []byte) []byte {
-	if encodings[p.files[0].encoding] != nil {
-		r, err := decoded(bytes.NewReader(raw), p.files[0].encoding)
+func (p *Profile) Mask(raw []byte, feed intake.Feed) []byte {
+	if encoding := p.serving(feed).encoding; encodings[encoding] != nil {
+		r, err := decoded(bytes.NewReader(raw), encoding)
 		if err == nil {
 			var text []byte
 			if text, err = io.ReadAll(r); err == nil {
@@ -169,12 +169,8 @@ func (p *Profile) Mask(raw []byte) []byte {
 // another feed, and for each field that only a file has.
 func (p *Profile) Serves(feed intake.Feed) error {
 	var mistakes []error
-	m := p.files[0]
-	for _, recipe := range m.recipes {
-		if kinds := recipe.kind.constants(); len(kinds) > 0 && !slices.ContainsFunc(kinds, func(kind string) bool {
-			of, known := intake.FeedOf(kind)
-			return known && of == feed
-		}) {
+	for _, recipe := range p.serving(feed).recipes {
+		if kinds := recipe.kind.constants(); !recipe.makes(feed) {
 			mistakes = append(mistakes, &Mistake{
 				Line: recipe.kind.line, Path: "kind",
 				Problem: fmt.Sprintf("%s is no record of the %s feed", strings.Join(kinds, ", "), feed),
@@ -189,6 +185,26 @@ func (p *Profile) Serves(feed intake.Feed) error {
 		}
 	}
 	return errors.Join(mistakes...)
+}
+
+// serving is the mapping by which Kafka records of a feed are read: the first that
+// makes events of no other, or else the first of all. Feed 0 is any.
+func (p *Profile) serving(feed intake.Feed) *mapping {
+	for _, m := range p.files {
+		if feed == 0 || !slices.ContainsFunc(m.recipes, func(r *recipe) bool { return !r.makes(feed) }) {
+			return m
+		}
+	}
+	return p.files[0]
+}
+
+// makes tells whether the event may be one of the feed.
+func (r *recipe) makes(feed intake.Feed) bool {
+	kinds := r.kind.constants()
+	return len(kinds) == 0 || slices.ContainsFunc(kinds, func(kind string) bool {
+		of, known := intake.FeedOf(kind)
+		return known && of == feed
+	})
 }
 
 // constants are the texts that the value can have; none where it has others.

@@ -72,6 +72,23 @@ func TestDecodeFile(t *testing.T) {
 			t.Errorf("%s serves authorizations: %v", v.profile, err)
 		}
 	}
+	both, err := profile.Parse([]byte(`profile: both
+version: 1
+defaults: {zone: UTC, layout: "2006-01-02"}
+files:
+  - {match: l, format: json, kind: line, fields: {acquirer: {const: a}, order_id: o, batch_id: b, currency: {const: CNY}, gross: g, stage: {const: cleared}, arrival: {const: "2025-09-22"}}}
+  - {match: c, format: json, kind: capture, fields: {acquirer: {const: a}, order_id: o, event_id: o, merchant_id: m, currency: {const: CNY}, amount: a, business_time: d}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for feed, text := range map[intake.Feed]string{
+		intake.Settlement: `{"o":"1","b":"2","g":"3"}`, intake.Capture: `{"o":"1","m":"2","a":"3","d":"2025-09-22"}`,
+	} {
+		if events, err := both.Decode([]byte(text), feed); err != nil || len(events) != 1 || both.Serves(feed) != nil {
+			t.Errorf("the mapping of %s: %d events, %v, %v", feed, len(events), err, both.Serves(feed))
+		}
+	}
 	if err := profile.Documented().Serves(intake.Capture); err != nil {
 		t.Error(err)
 	}
@@ -141,7 +158,7 @@ func TestMaskIsText(t *testing.T) {
 		"gbk":      []byte("{\"n\":\"4111111111111111\"}"),
 	} {
 		p := smallProfile(t, "o", "g", "format: json\n    encoding: "+encoding)
-		if got := string(p.Mask(raw)); got != `{"n":"411111******1111"}` {
+		if got := string(p.Mask(raw, intake.Capture)); got != `{"n":"411111******1111"}` {
 			t.Errorf("%s: %q", encoding, got)
 		}
 	}

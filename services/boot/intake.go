@@ -77,6 +77,6 @@ func (p *profileIntake) Events(raw []byte, into []*event.Event) ([]*event.Event,
 
 // DeadLetter is as that of the documented JSON, with the record's text in UTF-8.
 func (p *profileIntake) DeadLetter(source event.Source, raw stage.Record, reason error) (stage.Record, error) {
-	raw.Value = p.profile.Mask(raw.Value)
+	raw.Value = p.profile.Mask(raw.Value, p.feed)
 	return p.run.deadLetter(source, raw, reason)
 }

@@ -55,6 +55,8 @@ type PlatformOptions struct {
 	Ports Ports
 	// Replication of the topics that are made. Defaults to 1.
 	Replication int
+	// ServiceEnvironment is more of one service's environment, by its name.
+	ServiceEnvironment map[string][]string
 	// Binaries are the services' executables by name. Nil takes those beside this
 	// program, or builds them from the source tree around it.
 	Binaries map[string]string
@@ -105,7 +107,7 @@ func (p *Platform) start(ctx context.Context, config *event.Config) error {
 	}
 	services := make([]stack.Service, 0, len(Services))
 	for _, name := range Services {
-		services = append(services, stack.Service{Name: name, Path: binaries[name], Env: p.environment()})
+		services = append(services, stack.Service{Name: name, Path: binaries[name], Env: append(p.environment(), p.options.ServiceEnvironment[name]...)})
 	}
 	p.say("starting %s", strings.Join(Services, ", "))
 	if p.Stack != nil {

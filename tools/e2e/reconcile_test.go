@@ -28,7 +28,7 @@ func withoutPlaces(t *testing.T, a *alert.Alert) string {
 	bare.Evidence = slices.Clone(a.Evidence)
 	for i := range bare.Evidence {
 		e := &bare.Evidence[i]
-		e.Topic, e.Partition, e.Offset, e.File, e.Line, e.Reference = "", 0, 0, "", 0, ""
+		e.Topic, e.Partition, e.Offset, e.Index, e.File, e.Line, e.Reference = "", 0, 0, 0, "", 0, ""
 	}
 	b, err := bare.Encode()
 	if err != nil {

@@ -61,7 +61,7 @@ func start(t *testing.T, o traffic.Options, external *demo.Addresses) *world {
 	return w
 }
 
-func startUnder(t *testing.T, config *event.Config, external *demo.Addresses) *world {
+func startUnder(t *testing.T, config *event.Config, external *demo.Addresses, change ...func(*demo.PlatformOptions)) *world {
 	t.Helper()
 	w := &world{
 		t: t, ctx: patient(t), dir: t.TempDir(), collector: demo.NewCollector(),
@@ -69,10 +69,14 @@ func startUnder(t *testing.T, config *event.Config, external *demo.Addresses) *w
 	}
 	began := time.Now()
 	var err error
-	w.Platform, err = demo.StartPlatform(w.ctx, demo.PlatformOptions{
+	options := demo.PlatformOptions{
 		External: external, Binaries: services(t), Dir: w.dir, Log: t.Output(),
 		Events: func(e stack.Event) { w.events <- e },
-	}, config)
+	}
+	for _, c := range change {
+		c(&options)
+	}
+	w.Platform, err = demo.StartPlatform(w.ctx, options, config)
 	if err != nil {
 		t.Fatal(err)
 	}
