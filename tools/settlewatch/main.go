@@ -83,7 +83,7 @@ Exit status: 0 done, 1 something was found that should not be there, 2 could not
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run it on this machine:"},
 		&cobra.Group{ID: groupOperate, Title: "Operate an installation:"},
 		&cobra.Group{ID: groupLook, Title: "Look into an installation:"},
-		&cobra.Group{ID: groupFiles, Title: "Work on files, without servers:"})
+		&cobra.Group{ID: groupFiles, Title: "Work without servers:"})
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w\nSee `%s --help`", err, cmd.CommandPath())
 	})
@@ -96,7 +96,7 @@ Exit status: 0 done, 1 something was found that should not be there, 2 could not
 	add(groupRun, demoCommand(), upCommand(), feedCommand(), benchCommand())
 	add(groupOperate, applyCommand(), migrateCommand(), statusCommand(), versionCommand())
 	add(groupLook, alertsCommand(), paymentCommand(), deadCommand(), queryCommand())
-	add(groupFiles, reconcileCommand(), profileCommand())
+	add(groupFiles, reconcileCommand(), profileCommand(), simCommand())
 	return root
 }
 

@@ -1,8 +1,10 @@
 package world
 
 import (
+	"cmp"
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 )
 
@@ -74,6 +76,7 @@ func (c Campaign) Run(ctx context.Context) (Totals, []*Report, error) {
 		})
 	}
 	workers.Wait()
+	slices.SortFunc(failures, func(a, b *Report) int { return cmp.Compare(a.Schedule.Seed, b.Schedule.Seed) })
 	return totals, failures, failed
 }
 
