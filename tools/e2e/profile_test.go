@@ -2,211 +2,144 @@ package e2e_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
-
-	"golang.org/x/text/encoding/simplifiedchinese"
-
-	"settlewatch/pipelines/intake"
-	"settlewatch/pipelines/profile"
-	"settlewatch/pipelines/stage"
-	"settlewatch/schemas/event"
-	"settlewatch/schemas/ruleset"
-	"settlewatch/schemas/topic"
-	"settlewatch/services/boot"
-	"settlewatch/tools/demo"
-	"settlewatch/tools/reconcile"
 )
 
-// What a shop's PSP and its bank have sent: an order that is settled in time, two
-// that are not by different terms, one settled twice, one late. A row is left out,
-// another cannot be read.
-const (
-	harborCaptures = `{"report":{"generated_at":"2025-09-22T12:00:00Z","accounts":[{"merchant":"m-1","transactions":[
-{"id":"t1","state":"captured","reference":"SETTLED","terms":"standard","amount":{"value":10000,"currency":"CNY"},"times":{"captured":"2025-09-22T10:00:00+08:00"}},
-{"id":"t2","state":"captured","reference":"FAST","terms":"fast","amount":{"value":2000,"currency":"CNY"},"times":{"captured":"2025-09-26T10:00:00+08:00"}},
-{"id":"t3","state":"captured","reference":"STANDARD","terms":"standard","amount":{"value":3000,"currency":"CNY"},"times":{"captured":"2025-09-26T10:00:00+08:00"},"card":{"scheme":"x"}},
-{"id":"t4","state":"failed"}]},{"merchant":"m-2","transactions":[
-{"id":"t5","state":"captured","reference":"TWICE","amount":{"value":4000,"currency":"CNY"},"times":{"captured":"2025-09-22T10:00:00+08:00"}},
-{"id":"t6","state":"captured","reference":"LATE","amount":{"value":5000,"currency":"CNY"},"times":{"captured":"2025-09-22T10:00:00+08:00"}}]}]}}
-`
-	bankLines = `L1|SETTLED|100.00|0.60|成功|2025-09-23 09:30:00|
-L2|TWICE|40.00||成功|2025-09-23 09:30:00|
-L3|TWICE|40.00||成功|2025-09-24 09:30:00|再次
-L4|STANDARD|30.00||失败|2025-09-24 09:30:00|
-L5|LATE|fifty||成功|2025-09-24 09:30:00|
-L5|LATE|50.00|0.30|成功|2025-09-25 09:30:00|
-`
-	harborFile, bankFile = "harbor-1.json", "bank-1.csv"
-)
+// profileFiles are a good profile, profiles with every kind of mistake, and samples
+// with one thing wrong each.
+var profileFiles = map[string]string{
+	"good.yaml": `profile: pine
+version: 1
+files:
+  - match: settle_*.csv
+    format: csv
+    zone: Asia/Shanghai
+    layout: "2006-01-02 15:04:05"
+    file_date: {file_name: 'settle_(\d{8})', layout: "20060102"}
+    fields:
+      acquirer: {const: pine}
+      order_id: Order
+      currency: {const: CNY}
+      batch_id: Batch
+      line_id: Line
+      stage: {const: paid_out}
+      gross: Amount
+      fee: {column: Fee, optional: true}
+      arrival: {at: "09:30", days: 1}
+    kind: line
+  - match: report_*.json
+    format: json
+    records: data.rows
+    kind: line
+    fields:
+      acquirer: {const: pine}
+      order_id: order
+      currency: {const: CNY}
+      batch_id: /data.batch
+      line_id: id
+      stage: {const: paid_out}
+      gross: amount
+      terminal_id: terminall
+      arrival: {path: at, layout: rfc3339}
+`,
+	// One mistake a line, and all of them are told at once.
+	"mistakes.yaml": `profile: a profile
+version: one
+flies: []
+files:
+  - match: settle/*.csv
+    format: xls
+  - match: a_*.csv
+    format: csv
+    encoding: latin-1
+    records: data.rows
+    where: field("A"
+    zone: Asia/Shanghei
+    layout: "15:04:05"
+    kind: lines
+    fields:
+      acquirer: {const: pine, column: A}
+      acquirer: {const: pine}
+      order_id: {file_name: '(\d'}
+      gros: Amount
+      batch_id: [a, b]
+      line_id: {column: A, unit: minor}
+      gross: {column: Amount, decimal: ",", group: ","}
+      arrival: {at: "9.30", days: 1}
+  - match: b_*.json
+    format: json
+    records: data..rows
+    kind: line
+    fields:
+      acquirer: {const: pine}
+      rrn: R
+      business_time: T
+      stage: {const: paid_out}
+      gross: A
+`,
+	"broken.yaml": "profile: pine\nversion: 1\nfiles:\n  - match: [a_*.csv\n    format: csv\n",
+	"empty.yaml":  "",
+	"two.yaml":    "profile: pine\nversion: 1\nfiles: []\n---\nprofile: oak\n",
 
-// TestProfiles: the ingest services read vendors' records by a profile, and the
-// alerts are those of `reconcile` over the same files with the same profile.
-func TestProfiles(t *testing.T) {
-	profilePath, err := filepath.Abs(filepath.Join("testdata", "harbor-and-bank.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(profilePath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := profile.Parse(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines, err := simplifiedchinese.GB18030.NewEncoder().String(bankLines)
-	if err != nil {
-		t.Fatal(err)
-	}
-	asOf := time.Date(2025, 10, 20, 0, 0, 0, 0, time.UTC).UnixMilli()
-	abilities, err := demo.Abilities()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := ruleset.Default(abilities, playedSources(p)...)
-	want := reconciled(t, p, config, asOf, map[string]string{harborFile: harborCaptures, bankFile: lines})
-
-	w := startUnder(t, config, nil, func(o *demo.PlatformOptions) {
-		setting := []string{"SETTLEWATCH_PROFILE=" + profilePath}
-		o.ServiceEnvironment = map[string][]string{"capture": setting, "settlement": setting}
-	})
-	// A document is one record; of the bank each row.
-	w.writeAll(topic.RawCapture, stage.Record{Value: []byte(harborCaptures), TimeMs: arrivalsOf(t, p, harborFile, harborCaptures)[0]})
-	arrivals, rows := arrivalsOf(t, p, bankFile, lines), strings.SplitAfter(strings.TrimSuffix(lines, "\n"), "\n")
-	var records []stage.Record
-	for i, row := range rows {
-		records = append(records, stage.Record{Value: []byte(row), TimeMs: arrivals[i]})
-	}
-	w.writeAll(topic.RawSettlement, records...)
-	for _, raw := range []topic.Topic{topic.RawAuthorization, topic.RawCapture, topic.RawSettlement} {
-		for n := range raw.Partitions {
-			mark := stage.Record{TimeMs: asOf, Headers: []stage.Header{{Key: stage.MarkHeader, Value: []byte(strconv.FormatInt(asOf, 10))}}}
-			if err := w.Bus.Append(w.ctx, stage.Outgoing{Topic: raw.Name, Partition: int32(n), Records: []stage.Record{mark}}); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	w.until("all alerts are there, and all events are in ClickHouse", func() bool {
-		s, err := w.Warehouse.Summary(w.ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := w.collector.Collected()
-		return len(got.Lines()) >= len(want.Alerts) && len(got.Letters) > 0 && s.Events == uint64(want.Summary.Events) && s.Holds()
-	})
-	collected := w.collector.Collected()
-	var got, wanted []string
-	for _, a := range want.Alerts {
-		wanted = append(wanted, withoutPlaces(t, a))
-	}
-	for _, revisions := range collected.Alerts {
-		for _, revision := range revisions {
-			got = append(got, withoutPlaces(t, revision.Alert))
-		}
-	}
-	slices.Sort(got)
-	slices.Sort(wanted)
-	if len(wanted) < 4 || !slices.Equal(got, wanted) {
-		t.Errorf("the alerts are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(wanted, "\n"))
-	}
-	if all := strings.Join(got, "\n"); !strings.Contains(all, `"cycle":"D+1"`) || !strings.Contains(all, `"cycle":"T+1"`) {
-		t.Error("the terms of the records have no effect")
-	}
-	if len(collected.Letters) != 1 {
-		t.Errorf("%d dead letters", len(collected.Letters))
-	}
-	for _, l := range collected.Letters {
-		if l.Profile != p.String() || l.Path != "gross" || l.Source.Topic != topic.RawSettlement.Name || l.Source.Offset != 4 {
-			t.Errorf("dead letter %+v", l)
-		}
-	}
+	"settle_20250924.csv":   "Order,Batch,Line,Amount,Fee\nO1,B1,L1,12.80,0.05\nO2,B1,L2,-,0.00\nO3,B1,L3,9.999,\nO4,B1,L4,7.00,0.01\n",
+	"settle_20250925.csv":   "Order,Batch,Line,Amount\nO1,B1,L1,12.80\n",
+	"settle_20250929.csv":   "Order,Lot,Line,Amout\nO1,B1,L1,12.80\n",
+	"settle_20250926.csv":   "Order,Batch,Line,Amount\nO1,B1,L1,12.80\n\xb6\xa9\xb5\xa5,B1,L2,1.00\nO3,B1,L3,3.00\n",
+	"settle_20250927.csv":   "",
+	"settle_20250928.csv":   "Order,Batch,Line,Amount\nO1,B1,L1,12.80\nO2,B1,\"L2,1.00\nO3,B1,L3,3.00\n",
+	"report_1.json":         `{"data":{"batch":"B1","rows":[{"order":"O1","id":"L1","amount":"1.00","at":"2025-09-24T09:30:00+08:00"}]}}`,
+	"report_cut.json":       "{\"data\":{\"batch\":\"B1\",\"rows\":[\n{\"order\":\"O1\",\"id\":\"L1\",\"amount\":\"1.00\",\"at\":\"2025-09-24T09:30:00+08:00\"},\n{\"order\":\"O2\",\"id\":",
+	"report_elsewhere.json": `{"rows":[]}`,
+	"other.csv":             "a,b\n1,2\n",
 }
 
-// playedSources are the raw partitions: captures and settlement by the profile.
-func playedSources(p *profile.Profile) []*event.ExpectedSource {
-	var out []*event.ExpectedSource
-	for raw, by := range map[topic.Topic]string{
-		topic.RawAuthorization: boot.Documented, topic.RawCapture: p.String(), topic.RawSettlement: p.String(),
-	} {
-		service, _ := topic.ReadBy(raw.Name)
-		for n := range raw.Partitions {
-			name := service + "/" + raw.Name + "/" + strconv.Itoa(n) + "/" + by
-			out = append(out, &event.ExpectedSource{Name: name, Clock: event.Clock_CLOCK_PLAYED})
-		}
-	}
-	return out
-}
-
-// reconciled is what the command finds in the files.
-func reconciled(t *testing.T, p *profile.Profile, config *event.Config, asOf int64, files map[string]string) *reconcile.Report {
-	t.Helper()
+// TestProfileCheckCommand: what the built binary says of profiles and of samples,
+// good ones and wrong ones, each mistake with its line.
+func TestProfileCheckCommand(t *testing.T) {
 	dir := t.TempDir()
-	var paths []string
-	for name, text := range files {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	for name, text := range profileFiles {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		paths = append(paths, path)
 	}
-	r, err := reconcile.Run(t.Context(), reconcile.Options{Files: paths, Profile: p, Config: config, AsOfMs: asOf})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r.Summary.Rejected != 1 {
-		t.Fatalf("%d rows are rejected", r.Summary.Rejected)
-	}
-	return r
-}
-
-// arrivalsOf the records of a file, by the profile. One that has none arrives with
-// the one before it.
-func arrivalsOf(t *testing.T, p *profile.Profile, name, text string) (arrivalsMs []int64) {
-	t.Helper()
-	line := 0
-	for r, err := range p.Read(name, strings.NewReader(text)) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r.Line == line {
-			continue // another event of the row
-		}
-		line = r.Line
-		if r.ArrivalMs == 0 {
-			r.ArrivalMs = arrivalsMs[len(arrivalsMs)-1]
-		}
-		arrivalsMs = append(arrivalsMs, r.ArrivalMs)
-	}
-	return arrivalsMs
-}
-
-// writeAll appends raw records with the arrivals that they have.
-func (w *world) writeAll(raw topic.Topic, records ...stage.Record) {
-	w.t.Helper()
-	if err := w.Bus.Append(w.ctx, stage.Outgoing{Topic: raw.Name, Records: records}); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// A service whose profile cannot read its feed does not start, and says why.
-func TestProfileOfAnotherFeed(t *testing.T) {
-	path, err := filepath.Abs(filepath.Join("..", "..", "deploy", "profiles", "lotus-bank.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(patient(t), binary(t, "capture"), "--profile", path, "--card-key-id", "k")
-	cmd.Env = append(os.Environ(), "SETTLEWATCH_CARD_KEY=bm90IGEgc2VjcmV0LCBhIHRlc3Qh", "SETTLEWATCH_HTTP_ADDR=off")
-	out, _ := cmd.CombinedOutput() // its status says it
-	said, status := string(out), cmd.ProcessState.ExitCode()
-	for _, want := range []string{"profile lotus-bank@1 cannot read the " + intake.Capture.String() + " feed", "line 30: kind: line is no record"} {
-		if status != 2 || !strings.Contains(said, want) {
-			t.Errorf("status %d, %s\nwant 2 and %q", status, said, want)
-		}
+	for _, c := range []struct {
+		golden string
+		args   string
+		stdin  string
+		status int
+	}{
+		{"help", "check --help", "", 0},
+		{"good", "check good.yaml", "", 0},
+		{"mistakes", "check mistakes.yaml", "", 1},
+		{"broken", "check broken.yaml", "", 1},
+		{"empty", "check empty.yaml", "", 1},
+		{"two", "check two.yaml", "", 1},
+		{"sample", "check good.yaml --sample settle_20250925.csv", "", 0},
+		{"sample_json", "check good.yaml --sample settle_20250924.csv --records 1 --json", "", 1},
+		{"sample_mistakes", "check good.yaml --sample settle_20250924.csv --records 1", "", 1},
+		{"sample_few_mistakes", "check good.yaml --sample settle_20250924.csv --records 0 --mistakes 1", "", 1},
+		{"sample_columns", "check good.yaml --sample settle_20250929.csv", "", 1},
+		{"sample_encoding", "check good.yaml --sample settle_20250926.csv --records 0", "", 1},
+		{"sample_empty", "check good.yaml --sample settle_20250927.csv", "", 1},
+		{"sample_quote", "check good.yaml --sample settle_20250928.csv --records 0", "", 1},
+		{"sample_unseen", "check good.yaml --sample report_1.json --records 0", "", 1},
+		{"sample_cut", "check good.yaml --sample report_cut.json --records 0", "", 1},
+		{"sample_elsewhere", "check good.yaml --sample report_elsewhere.json", "", 1},
+		{"sample_no_pattern", "check good.yaml --sample other.csv", "", 1},
+		{"sample_stdin", "check good.yaml --sample - --name settle_20250925.csv --records 1", profileFiles["settle_20250925.csv"], 0},
+		{"sample_stdin_no_name", "check good.yaml --sample -", "", 2},
+		{"sample_folder", "check good.yaml --sample .", "", 2},
+		{"sample_missing", "check good.yaml --sample nowhere.csv", "", 2},
+		{"missing", "check nowhere.yaml", "", 2},
+		{"folder", "check .", "", 2},
+		{"no_profile", "check", "", 2},
+		{"no_command", "", "", 0},
+		{"unknown_command", "chekc good.yaml", "", 2},
+	} {
+		t.Run(c.golden, func(t *testing.T) {
+			commandSays(t, dir, "profile_"+c.golden+".txt", append([]string{"profile"}, strings.Fields(c.args)...), c.stdin, c.status)
+		})
 	}
 }
