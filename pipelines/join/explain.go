@@ -244,7 +244,9 @@ func (s *State) explainAmounts(e *Explanation) {
 	if !h.life.IsZero() {
 		l.read(h.facts, s.terms[g])
 		l.allot()
-		e.Status = s.paymentOf(h.judged, new(Output)).Status
+		var p snapshot
+		s.report(&p, h.judged, new(Output))
+		e.Status = p.payment.Status
 	}
 	names := s.hop.Positions()
 	s.judge.integrate(noMoment, s.terms[g], func(source int) string { return sourceName(names, source) })

@@ -1,7 +1,6 @@
 package join
 
 import (
-	"bytes"
 	"fmt"
 	"time"
 
@@ -165,32 +164,32 @@ func (s *State) sourceOf(number int) (event.Source, error) {
 	return s.sources[number], nil
 }
 
-// paymentOf is the snapshot for readers outside. Its parts are added up each on
+// report fills the snapshot for readers outside. Its parts are added up each on
 // their own, so that captured = settled + open + alerted + excluded can fail.
-func (s *State) paymentOf(m int64, out *Output) *payment.Payment {
+func (s *State) report(x *snapshot, m int64, out *Output) {
 	h, l := &s.judge.history, &s.judge.ledger
 	key := event.PaymentKey(out.text(string(h.key)))
-	p := &payment.Payment{
-		PaymentKey: string(key), Life: bytes.Clone(h.life[:]), Version: h.version, JudgedMs: m,
-		Acquirer: key.Acquirer(), Merchant: out.text(h.merchant), Terminal: out.text(h.terminal), Channel: out.text(h.channel),
-		Currency: out.text(l.currency), AuthorizedMinor: l.authorized, RefundedMinor: l.refunded,
-		Events: h.events, Repeats: h.repeats, Conflicts: h.conflicts,
-		Mismatches: l.mismatches + h.overflow, Unmatched: l.unmatched,
-	}
+	p := &x.payment
+	x.life = h.life
+	p.PaymentKey, p.Life, p.Version, p.JudgedMs = string(key), x.life[:], h.version, m
+	p.Acquirer, p.Merchant, p.Terminal, p.Channel = key.Acquirer(), out.text(h.merchant), out.text(h.terminal), out.text(h.channel)
+	p.Currency, p.AuthorizedMinor, p.RefundedMinor = out.text(l.currency), l.authorized, l.refunded
+	p.Events, p.Repeats, p.Conflicts = h.events, h.repeats, h.conflicts
+	p.Mismatches, p.Unmatched = l.mismatches+h.overflow, l.unmatched
 	for i := range l.lines {
 		p.ReceivedMinor += l.lines[i].amount
 	}
 	for i := range l.captures {
-		s.addCapture(p, &l.captures[i], m)
+		s.addCapture(x, &l.captures[i], m)
 	}
 	if c := h.find(kindSettledTwice, ""); c != nil && c.status == statusOpen {
 		p.ExcessMinor = c.amount
 	}
 	p.Status = statusOf(p)
-	return p
 }
 
-func (s *State) addCapture(p *payment.Payment, c *capture, m int64) {
+func (s *State) addCapture(x *snapshot, c *capture, m int64) {
+	p := &x.payment
 	h, l := &s.judge.history, &s.judge.ledger
 	if c.everAccepted {
 		p.CapturedMinor += c.adjusted
@@ -213,12 +212,12 @@ func (s *State) addCapture(p *payment.Payment, c *capture, m int64) {
 		}
 	}
 	if c.hasClearing && (p.ClearingDate == nil || *p.ClearingDate > int32(c.clearing)) {
-		clearing := int32(c.clearing)
-		p.ClearingDate = &clearing
+		x.clearing = int32(c.clearing)
+		p.ClearingDate = &x.clearing
 	}
 	if c.hasDue && (p.EvidenceDueMs == nil || *p.EvidenceDueMs > c.due.EvidenceDueMs) {
-		evidence, money := c.due.EvidenceDueMs, l.terms.StartOfDay(c.due.MoneyDue)
-		p.EvidenceDueMs, p.MoneyDueMs = &evidence, &money
+		x.evidence, x.money = c.due.EvidenceDueMs, l.terms.StartOfDay(c.due.MoneyDue)
+		p.EvidenceDueMs, p.MoneyDueMs = &x.evidence, &x.money
 	}
 }
 

@@ -47,7 +47,37 @@ type Output struct {
 	Alerts   []*alert.Alert
 	Payments []*payment.Payment
 
-	texts []byte // room for the texts of both
+	snapshots []*snapshot // those of Payments
+	spare     []*snapshot
+	texts     []byte // room for the texts of alerts and payments
+}
+
+// A snapshot is a payment with what it points to, one piece of memory.
+type snapshot struct {
+	payment         payment.Payment
+	life            event.ID
+	clearing        int32
+	evidence, money int64
+}
+
+// Reset empties the output. The memory of its payments is used again: what is still
+// wanted of them must have been copied.
+func (o *Output) Reset() {
+	o.spare = append(o.spare, o.snapshots[:min(len(o.snapshots), len(o.Payments))]...)
+	o.Alerts, o.Payments, o.snapshots = o.Alerts[:0], o.Payments[:0], o.snapshots[:0]
+}
+
+// snapshot adds an empty one.
+func (o *Output) snapshot() *snapshot {
+	x := new(snapshot)
+	if last := len(o.spare) - 1; last >= 0 {
+		x, o.spare = o.spare[last], o.spare[:last]
+		x.payment.Reset()
+	}
+	// Whoever cut Payments short by hand keeps what was there.
+	o.snapshots = append(o.snapshots[:min(len(o.snapshots), len(o.Payments))], x)
+	o.Payments = append(o.Payments, &x.payment)
+	return x
 }
 
 // State of one log partition. It is not safe for concurrent use.
@@ -351,7 +381,7 @@ func (s *State) judgeAt(key event.PaymentKey, moment int64, group int, out *Outp
 		return failed
 	}
 	if !h.life.IsZero() && !s.alertsOnly {
-		out.Payments = append(out.Payments, s.paymentOf(moment, out))
+		s.report(out.snapshot(), moment, out)
 	}
 	s.settle(b, slot, hash, group, moment)
 	return nil

@@ -1,6 +1,9 @@
 package join
 
-import "settlewatch/pipelines/hop"
+import (
+	"settlewatch/pipelines/hop"
+	"settlewatch/schemas/event"
+)
 
 // Frontier is how far the feeds of one group are known completely.
 type Frontier struct {
@@ -46,6 +49,9 @@ func (s *State) SourceMarks() []SourceMark {
 	}
 	return out
 }
+
+// Config in force, nil before the first. Not to be changed.
+func (s *State) Config() *event.Config { return s.config }
 
 // ConfigNumber of the CONFIG in force, its offset in the configuration topic; -1
 // before the first.

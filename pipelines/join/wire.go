@@ -3,7 +3,6 @@ package join
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 
 	"settlewatch/schemas/event"
 )
@@ -17,8 +16,15 @@ import (
 //
 // Parts that the join does not use are skipped unread.
 
-// ErrNoOrigin is a record of the log that does not say where it comes from.
-var ErrNoOrigin = errors.New("the record has no origin")
+// DecodeError is a record that is none of the payment log's. The state is as it was
+// before.
+type DecodeError struct{ Err error }
+
+func (e *DecodeError) Error() string { return "decode: " + e.Err.Error() }
+
+func (e *DecodeError) Unwrap() error { return e.Err }
+
+var errNoOrigin = errors.New("the record has no origin")
 
 // Fold is Step for a record as it lies in the log. What it reads of value is copied:
 // the caller may use that memory again.
@@ -38,10 +44,10 @@ func (s *State) Fold(value []byte, out *Output) error {
 	r := &s.record
 	r.Reset()
 	if err := r.UnmarshalVT(value); err != nil {
-		return fmt.Errorf("decode: %w", err)
+		return &DecodeError{err}
 	}
 	if r.Origin == nil {
-		return fmt.Errorf("decode: %w", ErrNoOrigin)
+		return &DecodeError{errNoOrigin}
 	}
 	return s.Step(r, out)
 }

@@ -11,8 +11,6 @@ import (
 
 	"settlewatch/pipelines/join"
 	"settlewatch/schemas/event"
-	"settlewatch/schemas/payment"
-	"settlewatch/schemas/topic"
 )
 
 // ErrLogChanged is a payment log that is not the one that the stored state was
@@ -35,6 +33,9 @@ type Joiner struct {
 	// CommitEvery is the longest time between commits while only marks come in.
 	// Defaults to 1s.
 	CommitEvery time.Duration
+	// AlertsOnly leaves out payment snapshots, where no warehouse wants them. The
+	// alerts are the same, and take less work.
+	AlertsOnly bool
 	// Seen is told of every batch; nil is silent.
 	Seen func(JoinProgress)
 	// Refuse takes a record of the log that is none of ours, for example to a
@@ -106,9 +107,10 @@ type folding struct {
 	committed int64
 	hinted    int64         // the offset that the group took last
 	position  join.Position // behind the last folded record
+	last      []byte        // that record's value, until flush has its hash
 	since     time.Time     // of the last commit
 	out       join.Output
-	record    event.LogRecord
+	outbox    outbox
 }
 
 func (j *Joiner) own(ctx context.Context, a Assignment) error {
@@ -157,6 +159,9 @@ func (f *folding) load(ctx context.Context) error {
 	}
 	f.sequence, f.committed = stored.Sequence, f.position.Offset
 	f.recorder = join.NewRecorder(f.state)
+	if f.AlertsOnly {
+		f.state.AlertsOnly()
+	}
 	f.Logger.Info("partition loaded", "partition", f.assignment.Partition, "offset", f.position.Offset, "payments", f.state.Payments())
 	return nil
 }
@@ -209,7 +214,7 @@ func (f *folding) batch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("fetch offset %d: %w", f.position.Offset, err)
 	}
-	f.out.Alerts, f.out.Payments = f.out.Alerts[:0], f.out.Payments[:0]
+	folded := 0
 	for i := range batch.Records {
 		r := &batch.Records[i]
 		if r.Offset < f.position.Offset {
@@ -218,6 +223,33 @@ func (f *folding) batch(ctx context.Context) error {
 		if err := f.fold(ctx, r); err != nil {
 			return fmt.Errorf("fold offset %d: %w", r.Offset, err)
 		}
+		if folded++; f.full() {
+			if err := f.flush(ctx, folded, batch.HighWatermark); err != nil {
+				return err
+			}
+			folded = 0
+		}
+	}
+	if err := f.flush(ctx, folded, batch.HighWatermark); err != nil {
+		return err
+	}
+	f.hint(ctx)
+	return nil
+}
+
+// flushFrom is how many payments may have changed, or alerts and snapshots been
+// made, before they are published and committed. Few records can make many: marks
+// that pass the moment at which a day's payments are due.
+const flushFrom = 20_000
+
+func (f *folding) full() bool {
+	return f.state.Unstored() >= flushFrom || len(f.out.Alerts)+len(f.out.Payments) >= flushFrom
+}
+
+// flush publishes and commits what was folded since the last time.
+func (f *folding) flush(ctx context.Context, folded int, highWatermark int64) error {
+	if f.last != nil {
+		f.position.RecordSum, f.last = xxhash.Sum64(f.last), nil
 	}
 	if ending := f.state.CalendarEnding(); ending != f.ending {
 		f.ending = ending
@@ -226,121 +258,38 @@ func (f *folding) batch(ctx context.Context) error {
 	if err := f.checkPartitions(ctx); err != nil {
 		return err
 	}
-	if err := f.publish(ctx); err != nil {
+	if err := f.outbox.publish(ctx, f.Log, &f.out); err != nil {
 		return err
 	}
 	if f.Seen != nil {
 		f.Seen(JoinProgress{
-			Partition: f.assignment.Partition, Records: len(batch.Records), Alerts: len(f.out.Alerts),
-			Next: f.position.Offset, HighWatermark: batch.HighWatermark,
+			Partition: f.assignment.Partition, Records: folded, Alerts: len(f.out.Alerts),
+			Next: f.position.Offset, HighWatermark: highWatermark,
 			Out: &f.out, State: f.state,
 		})
 	}
-	if err := f.commit(ctx); err != nil {
-		return err
-	}
-	f.hint(ctx)
-	return nil
+	f.out.Reset()
+	return f.commit(ctx)
 }
 
 func (f *folding) fold(ctx context.Context, r *Record) error {
-	if err := f.decode(r); err != nil {
-		if f.Refuse == nil {
-			return err
-		}
+	err := f.state.Fold(r.Value, &f.out)
+	var none *join.DecodeError
+	if errors.As(err, &none) && f.Refuse != nil {
 		// Refused before the commit: a crash between repeats, never loses.
 		refused := Refused{Topic: f.assignment.Topic, Partition: f.assignment.Partition, Record: *r, Err: err}
 		if err := f.Refuse(ctx, refused); err != nil {
 			return fmt.Errorf("refuse: %w", err)
 		}
-	} else {
-		if config := f.record.GetConfig(); config != nil {
-			f.config = config
-			f.counted = time.Time{} // count again before anything of this batch is published
-		}
-		if err := f.state.Step(&f.record, &f.out); err != nil {
-			return err
-		}
+	} else if err != nil {
+		return err
 	}
-	f.position = join.Position{Offset: r.Offset + 1, RecordSum: xxhash.Sum64(r.Value)}
+	if config := f.state.Config(); config != f.config {
+		f.config = config
+		f.counted = time.Time{} // count again before anything of this batch is published
+	}
+	f.position.Offset, f.last = r.Offset+1, r.Value
 	return nil
-}
-
-var errNoOrigin = errors.New("decode: the record has no origin")
-
-func (f *folding) decode(r *Record) error {
-	f.record = event.LogRecord{}
-	if err := f.record.UnmarshalVT(r.Value); err != nil {
-		return fmt.Errorf("decode: %w", err)
-	}
-	if f.record.Origin == nil {
-		return errNoOrigin
-	}
-	return nil
-}
-
-// publish appends alerts, each kind to its topic, and the last snapshot of every
-// payment that was judged.
-func (f *folding) publish(ctx context.Context) error {
-	var out outbox
-	for _, a := range f.out.Alerts {
-		body, err := a.Encode()
-		if err != nil {
-			return err
-		}
-		t := a.Kind.Topic()
-		r := Record{Key: []byte(a.PaymentKey), Value: body, TimeMs: a.MomentMs()}
-		for _, h := range a.Headers() {
-			r.Headers = append(r.Headers, Header{Key: h.Key, Value: []byte(h.Value)})
-		}
-		out.add(t.Name, topic.Partition(r.Key, t.Partitions), r)
-	}
-	for _, p := range latest(f.out.Payments) {
-		body, err := p.MarshalVT()
-		if err != nil {
-			return fmt.Errorf("encode payment: %w", err)
-		}
-		// Compaction keeps the last of each key, and every life of a payment counts.
-		r := Record{Key: fmt.Appendf(nil, "%s|%x", p.PaymentKey, p.Life), Value: body, TimeMs: p.JudgedMs}
-		out.add(topic.Payments.Name, topic.Partition([]byte(p.PaymentKey), topic.Payments.Partitions), r)
-	}
-	if len(out) == 0 {
-		return nil
-	}
-	if err := f.Log.Append(ctx, out...); err != nil {
-		return fmt.Errorf("publish: %w", err)
-	}
-	return nil
-}
-
-// outbox gathers records by partition, in the order in which partitions came up.
-type outbox []Outgoing
-
-func (o *outbox) add(topic string, partition int32, r Record) {
-	for i := range *o {
-		if b := &(*o)[i]; b.Partition == partition && b.Topic == topic {
-			b.Records = append(b.Records, r)
-			return
-		}
-	}
-	*o = append(*o, Outgoing{Topic: topic, Partition: partition, Records: []Record{r}})
-}
-
-// latest keeps the last snapshot of each payment's life, in order. Which ones are
-// left out depends on the batch; what is left is the same for every cut.
-func latest(all []*payment.Payment) []*payment.Payment {
-	type life struct{ key, id string }
-	last := make(map[life]int, len(all))
-	for i, p := range all {
-		last[life{p.PaymentKey, string(p.Life)}] = i
-	}
-	kept := make([]*payment.Payment, 0, len(last))
-	for i, p := range all {
-		if last[life{p.PaymentKey, string(p.Life)}] == i {
-			kept = append(kept, p)
-		}
-	}
-	return kept
 }
 
 // commit stores the batch. Marks alone change no payment: their place is stored
