@@ -52,7 +52,7 @@ could not run.`,
 		Example: `  settlewatch sim
   settlewatch sim --runs 20000 --seed 7
   settlewatch sim --planted
-  settlewatch sim --planted=commit-before-publish
+  settlewatch sim --planted=commit-before-publish   one of them, cut down, to watch
   settlewatch sim --replay sim-4711.json --watch`,
 		Args: arguments(cobra.NoArgs, "it takes flags only"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -70,6 +70,9 @@ could not run.`,
 	flags.BoolVar(&f.json, "json", false, "print JSON: one object, with --planted one a line for each bug")
 	return cmd
 }
+
+// shrinkTries bounds the search for a smaller schedule, in runs.
+const shrinkTries = 2000
 
 func runSim(ctx context.Context, f simFlags, out, messages io.Writer) error {
 	switch {
@@ -93,7 +96,7 @@ func runSim(ctx context.Context, f simFlags, out, messages io.Writer) error {
 	found := make([]finding, 0, len(failures))
 	for _, failed := range failures {
 		fmt.Fprintf(messages, "sim: seed %d fails, looking for the smallest schedule that does …\n", failed.Schedule.Seed)
-		one, err := f.write(world.Shrink(ctx, failed, 2000))
+		one, err := f.write(world.Shrink(ctx, failed, shrinkTries))
 		if err != nil {
 			return err
 		}
@@ -226,6 +229,9 @@ func plantSim(ctx context.Context, f simFlags, out, messages io.Writer) error {
 		} else {
 			_, err = fmt.Fprintf(table, "%s\t%d runs\t%s\t%s\n", flaw.Name, totals.First, flaw.About, check)
 		}
+		if err == nil && len(failures) > 0 && f.planted != "all" {
+			err = f.show(ctx, failures[0], messages)
+		}
 		if err != nil {
 			return err
 		}
@@ -242,6 +248,15 @@ func plantSim(ctx context.Context, f simFlags, out, messages io.Writer) error {
 		return errors.Join(errFindings)
 	}
 	return nil
+}
+
+// show cuts a caught bug's schedule down and says how to see it.
+func (f simFlags) show(ctx context.Context, failed *world.Report, messages io.Writer) error {
+	one, err := f.write(world.Shrink(ctx, failed, shrinkTries))
+	if err == nil {
+		fmt.Fprintf(messages, "sim: %d faults and %d records are enough to show it: %s\n", one.Faults, one.Records, one.Replay)
+	}
+	return err
 }
 
 // runs shows how many runs are done: a bar on a terminal, else a line now and then.
