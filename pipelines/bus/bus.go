@@ -131,6 +131,8 @@ type Bus struct {
 	refreshing  sync.Mutex
 	refreshedAt time.Time
 
+	asker asker
+
 	lanesMutex sync.Mutex
 	lanes      map[partitionKey]*lane
 }
@@ -182,7 +184,10 @@ func (b *Bus) dial(ctx context.Context) error {
 
 // Close gives up all connections. Readers and appends that are under way fail or
 // finish; nothing new should be started.
-func (b *Bus) Close() { b.transport.CloseIdleConnections() }
+func (b *Bus) Close() {
+	b.asker.close()
+	b.transport.CloseIdleConnections()
+}
 
 // Ping asks the cluster for its metadata over a connection of its own. The error
 // names the addresses and what to check.
@@ -262,7 +267,7 @@ func (b *Bus) refresh() {
 // ErrNoTopic is a topic that is not there, and has not been for Options.TopicTimeout.
 var ErrNoTopic = errors.New("the topic does not exist")
 
-// Partitions of a topic; ErrNoTopic where it is missing.
+// Partitions of a topic as a broker knows them now; ErrNoTopic where it is missing.
 func (b *Bus) Partitions(ctx context.Context, topic string) (int, error) {
 	retry := b.newRetry(topic, 0, b.options.FetchTimeout)
 	for {
@@ -284,10 +289,12 @@ func (b *Bus) partitionsOnce(ctx context.Context, topic string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	// What the cache lacks may be missing: a broker that makes topics on demand must
+	// not be asked about it.
 	if err := reply.Topics[0].Error; err != nil {
 		return 0, err
 	}
-	return len(reply.Topics[0].Partitions), nil
+	return b.asker.partitions(ctx, &b.options, topic)
 }
 
 // Bounds are the first offset of a partition that exists and the one after the
