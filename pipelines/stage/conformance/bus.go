@@ -47,6 +47,7 @@ func Log(t *testing.T, open func(t *testing.T) Bus) {
 		"one append to several partitions":       appendToSeveral,
 		"a large append keeps its order":         largeAppend,
 		"concurrent appends keep their order":    concurrentAppends,
+		"acknowledged is below the watermark":    watermarkAtOnce,
 		"readers do not share memory":            readersApart,
 		"a missing topic":                        missingTopic,
 		"an append with an ended context":        appendEnded,
@@ -263,6 +264,26 @@ func concurrentAppends(t *testing.T, bus Bus) {
 			t.Fatalf("record at offset %d is %q, want %q", r.Offset, r.Value, want)
 		}
 		next[w]++
+	}
+}
+
+// watermarkAtOnce: what was acknowledged before a fetch was sent lies below the high
+// watermark that its reply shows, also when the reply brings little or nothing. The
+// marks of an ingest stand on it.
+func watermarkAtOnce(t *testing.T, bus Bus) {
+	topic := bus.CreateTopic(t, 1)
+	reader := mustOpen(t, bus, topic, 0)
+	for i := range int64(30) {
+		mustAppend(t, bus, topic, 0, numbered("r", int(i), 1))
+		for _, from := range []int64{i, i + 1, 0} { // at the new record, behind it, far before
+			batch := mustFetch(t, reader, from, time.Millisecond)
+			if batch.HighWatermark != i+1 {
+				t.Fatalf("a fetch from offset %d after %d acknowledged records shows the high watermark %d", from, i+1, batch.HighWatermark)
+			}
+			if batch.Next < from || batch.Next > batch.HighWatermark {
+				t.Fatalf("a fetch from offset %d goes on at %d, the high watermark is %d", from, batch.Next, batch.HighWatermark)
+			}
+		}
 	}
 }
 
