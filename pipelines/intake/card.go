@@ -160,26 +160,42 @@ func (s *scanner) scan(text []byte) []finding {
 // card number, or for track data, whose number may be one digit shorter but then
 // ends in a mark? Bytes outside of ASCII count as digits, because a full-width one
 // has three of them.
+//
+// A run as long as that leaves no place free when every twelfth byte is looked at.
 func enoughDigits(text []byte) bool {
-	if len(text) < minCardDigits-1 {
-		return false
-	}
-	count := 0
-	for _, c := range text {
-		switch {
-		case c-'0' < 10 || c >= utf8.RuneSelf:
-			if count++; count == minCardDigits {
-				return true
-			}
-		case c == ' ' || c == '-' || c == '\t' || c == 0:
-		default:
-			if count == minCardDigits-1 && (c == '^' || c == '=') {
-				return true
-			}
-			count = 0
+	const step = minCardDigits - 1
+	for i := step - 1; i < len(text); i += step {
+		if !inRun[text[i]] {
+			continue
 		}
+		start, end, count := i, i, 0
+		for start > 0 && inRun[text[start-1]] {
+			start--
+		}
+		for end < len(text) && inRun[text[end]] {
+			end++
+		}
+		for _, c := range text[start:end] {
+			if c-'0' < 10 || c >= utf8.RuneSelf {
+				count++
+			}
+		}
+		if count > step || count == step && end < len(text) && (text[end] == '^' || text[end] == '=') {
+			return true
+		}
+		i = end
 	}
 	return false
+}
+
+// inRun are the bytes of digits and of what may stand between them.
+var inRun = runBytes()
+
+func runBytes() (is [256]bool) {
+	for c := range is {
+		is[c] = c >= '0' && c <= '9' || c == ' ' || c == '-' || c == '\t' || c == 0 || c >= utf8.RuneSelf
+	}
+	return is
 }
 
 // collect reads the run of digits that begins at i: groups of digits with one to

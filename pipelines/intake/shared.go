@@ -1,6 +1,9 @@
 package intake
 
-import "bytes"
+import (
+	"bytes"
+	"unsafe"
+)
 
 // What a reader of other formats shares with the decoder of the documented
 // JSON, so that a profile's file is held to the same rules by the same code.
@@ -71,11 +74,11 @@ func (i *Inspector) Text(text string) *DecodeError {
 	if len(text) == 0 {
 		return nil
 	}
-	i.nested.memory = append(i.nested.memory[:0], text...)
-	if bytes.IndexByte(i.nested.memory, 0) >= 0 {
+	bytesOf := unsafe.Slice(unsafe.StringData(text), len(text)) // which the search only reads
+	if bytes.IndexByte(bytesOf, 0) >= 0 {
 		return fail("", ReasonNULByte, "a NUL character")
 	}
-	if reason, detail := i.nested.search(i.nested.memory); reason != "" {
+	if reason, detail := i.nested.search(bytesOf); reason != "" {
 		return fail("", reason, detail)
 	}
 	return nil

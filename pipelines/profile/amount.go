@@ -101,7 +101,10 @@ func onlyDigits(text string) bool {
 
 // minorUnits reads an amount of the currency, exactly: what is finer than the
 // currency's smallest unit is refused, not rounded.
-func (f amountFormat) minorUnits(text, currency string) (int64, intake.Reason, string) {
+func (f *amountFormat) minorUnits(text, currency string) (int64, intake.Reason, string) {
+	if n, ok := readInteger(text); ok && f.minor && f.sign != signFlip {
+		return n, "", "" // the most common form needs no decimals
+	}
 	plain, ok := f.digits(text)
 	if !ok {
 		return 0, intake.ReasonBadText, "not an amount in the profile's format"

@@ -40,11 +40,12 @@ func Documented() *Profile {
 // documentedMaker hands records of the documented JSON to intake.
 type documentedMaker struct {
 	feed     intake.Feed // 0: by the type
-	decoders map[intake.Feed]*intake.Decoder
+	decoders [intake.Settlement + 1]*intake.Decoder
+	lends    bool // events that are valid until the next record
 }
 
 func newDocumentedMaker(feed intake.Feed, key intake.TokenKey) *documentedMaker {
-	m := &documentedMaker{feed: feed, decoders: map[intake.Feed]*intake.Decoder{}}
+	m := &documentedMaker{feed: feed}
 	for _, feed := range []intake.Feed{intake.Authorization, intake.Capture, intake.Settlement} {
 		m.decoders[feed] = intake.NewDecoder(feed, key)
 	}
@@ -71,7 +72,13 @@ func (m *documentedMaker) records(r *row) []Record {
 }
 
 func (m *documentedMaker) decode(feed intake.Feed, record []byte) (*event.Event, *intake.DecodeError) {
-	e, err := m.decoders[feed].Decode(record)
+	var e *event.Event
+	var err error
+	if m.lends {
+		e, err = m.decoders[feed].Borrow(record)
+	} else {
+		e, err = m.decoders[feed].Decode(record)
+	}
 	if err == nil {
 		return e, nil
 	}

@@ -19,6 +19,52 @@ type expression struct {
 	program *vm.Program
 	fields  []string
 	line    int // in the profile
+	// part is set where the expression only takes a part of a column.
+	part *part
+}
+
+// part of a column is split(field("column"), "separator")[index], as identifiers
+// are often put together. It is read without the machine.
+type part struct {
+	column, separator string
+	index             int
+}
+
+// partOf recognizes such an expression; nil for any other.
+func partOf(node ast.Node) *part {
+	member, ok1 := node.(*ast.MemberNode)
+	if !ok1 || member.Optional {
+		return nil
+	}
+	split, ok1 := member.Node.(*ast.BuiltinNode)
+	index, ok2 := member.Property.(*ast.IntegerNode)
+	if !ok1 || !ok2 || split.Name != "split" || len(split.Arguments) != 2 || index.Value < 0 {
+		return nil
+	}
+	call, ok1 := split.Arguments[0].(*ast.CallNode)
+	separator, ok2 := split.Arguments[1].(*ast.StringNode)
+	if !ok1 || !ok2 || len(call.Arguments) != 1 || separator.Value == "" {
+		return nil
+	}
+	callee, ok1 := call.Callee.(*ast.IdentifierNode)
+	column, ok2 := call.Arguments[0].(*ast.StringNode)
+	if !ok1 || !ok2 || callee.Value != "field" {
+		return nil
+	}
+	return &part{column: column.Value, separator: separator.Value, index: index.Value}
+}
+
+// of a text; false where the machine has to say what is wrong.
+func (p *part) of(text string) (string, bool) {
+	for range p.index {
+		_, rest, found := strings.Cut(text, p.separator)
+		if !found {
+			return "", false
+		}
+		text = rest
+	}
+	text, _, _ = strings.Cut(text, p.separator)
+	return text, true
 }
 
 // Errors of the functions. An expression that meets one refuses its record.
@@ -72,7 +118,7 @@ func compile(text string, kind reflect.Kind) (*expression, error) {
 	if err != nil {
 		return nil, plainError(err)
 	}
-	e.program, e.fields = program, checker.fields
+	e.program, e.fields, e.part = program, checker.fields, partOf(program.Node())
 	return e, nil
 }
 

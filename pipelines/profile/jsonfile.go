@@ -186,15 +186,17 @@ func (j *jsonFile) records() error {
 			return j.broken(err)
 		}
 		r := &j.row
-		r.reset(j.tape.lineAt(j.in.InputOffset()-int64(len(value))), value)
+		r.begin(j.tape.lineAt(j.in.InputOffset()-int64(len(value))), value)
 		r.outer = j.outer
 		switch {
 		case len(value) > intake.MaxBytes:
-			r.raw, r.err = value[:1024], refuse("", intake.ReasonTooLarge, "more than 256 KiB")
+			r.refused(refuse("", intake.ReasonTooLarge, "more than 256 KiB"))
+			r.raw = value[:1024]
+		case j.flat.scan(r, value):
 		case badText(value, j.m.encoding):
-			r.err = refuse("", intake.ReasonNotUTF8, "not in the profile's encoding")
+			r.refused(refuse("", intake.ReasonNotUTF8, "not in the profile's encoding"))
 		case value.Kind() != '{' && value.Kind() != '[':
-			r.err = refuse("", intake.ReasonWrongType, "not an object")
+			r.refused(refuse("", intake.ReasonWrongType, "not an object"))
 		default:
 			r.err = j.flat.json(r, value)
 		}

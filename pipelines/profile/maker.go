@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/expr-lang/expr/vm"
@@ -27,9 +28,18 @@ type maker struct {
 	environment *environment
 	machine     vm.VM
 	inspector   intake.Inspector
-	decoders    map[intake.Feed]*intake.Decoder
+	decoders    [intake.Settlement + 1]*intake.Decoder
 	// names are the verdicts on the names of columns and paths, by name.
 	names map[string]*intake.DecodeError
+	// places say what the profile makes of the cell at each place of a row; hints
+	// where each value found its column in the last row. Rows are mostly alike.
+	places []place
+	hints  []int
+	// lends: the events, and the slices that they come in, are valid until the next
+	// row.
+	lends   bool
+	events  [1]*event.Event
+	batches [1]Record
 	// seen counts equal rows, by a hash of what they say.
 	seen map[uint64]uint32
 	json []byte
@@ -40,6 +50,15 @@ type maker struct {
 	kafka, lone bool
 }
 
+// place is what follows from a cell's name.
+type place struct {
+	name     string
+	known    bool
+	verdict  *intake.DecodeError
+	exempt   bool   // from the search
+	leftover string // the name it is kept by, quoted; empty: a field takes it
+}
+
 // namesMax bounds the verdicts that are remembered: trees may name their
 // branches as they like.
 const namesMax = 10_000
@@ -47,9 +66,9 @@ const namesMax = 10_000
 func newMaker(p *Profile, m *mapping, base string) (*maker, error) {
 	k := &maker{
 		m: m, profile: p.Name, version: p.Version,
-		decoders: map[intake.Feed]*intake.Decoder{},
-		names:    map[string]*intake.DecodeError{},
-		seen:     map[uint64]uint32{},
+		names: map[string]*intake.DecodeError{},
+		seen:  map[uint64]uint32{},
+		hints: make([]int, m.values),
 	}
 	for _, feed := range []intake.Feed{intake.Authorization, intake.Capture, intake.Settlement} {
 		d := intake.NewDecoder(feed, p.key)
@@ -112,7 +131,10 @@ func (k *maker) make(r *row) ([]Record, *intake.DecodeError) {
 		return []Record{{}}, err
 	}
 	inspected := false
-	var records []Record
+	records := k.batches[:0]
+	if !k.lends {
+		records = nil
+	}
 	for _, recipe := range k.m.recipes {
 		if is, err := k.holds(recipe.when, "when"); err != nil {
 			return nil, err
@@ -157,18 +179,13 @@ func (k *maker) holds(condition *expression, name string) (bool, *intake.DecodeE
 // inspect holds all that the row says to what may never be in a record. What
 // becomes an identifier or the card number is left to intake, which knows them.
 func (k *maker) inspect() *intake.DecodeError {
-	for _, c := range k.row.cells {
-		verdict, known := k.names[c.name]
-		if !known {
-			verdict = k.inspectName(c.name)
-			if len(k.names) < namesMax {
-				k.names[c.name] = verdict
-			}
+	for i := range k.row.cells {
+		c := &k.row.cells[i]
+		at := k.place(i, c.name)
+		if at.verdict != nil {
+			return refuse(c.name, at.verdict.Reason, at.verdict.Detail)
 		}
-		if verdict != nil {
-			return refuse(c.name, verdict.Reason, verdict.Detail)
-		}
-		if k.m.exempt[c.name] || len(c.value) == 0 {
+		if at.exempt || len(c.value) == 0 {
 			continue
 		}
 		if err := k.inspector.Text(c.value); err != nil {
@@ -176,6 +193,29 @@ func (k *maker) inspect() *intake.DecodeError {
 		}
 	}
 	return nil
+}
+
+// place of the i-th cell, which has the name.
+func (k *maker) place(i int, name string) *place {
+	if i >= len(k.places) {
+		k.places = append(k.places, make([]place, i+1-len(k.places))...)
+	}
+	at := &k.places[i]
+	if at.known && at.name == name {
+		return at
+	}
+	verdict, known := k.names[name]
+	if !known {
+		verdict = k.inspectName(name)
+		if len(k.names) < namesMax {
+			k.names[name] = verdict
+		}
+	}
+	*at = place{name: name, known: true, verdict: verdict, exempt: k.m.exempt[name]}
+	if !k.m.direct[name] && !k.m.ignored[name] {
+		at.leftover = string(appendText(nil, leftoverName(name)))
+	}
+	return at
 }
 
 // inspectName looks at every part of a path.
@@ -208,12 +248,19 @@ func (k *maker) event(recipe *recipe) (Record, *intake.DecodeError) {
 	if err := k.write(recipe, kind, feed); err != nil {
 		return Record{}, err
 	}
+	if k.lends {
+		e, err := k.decoders[feed].Borrow(k.json)
+		if err != nil {
+			return Record{}, k.located(recipe, err)
+		}
+		k.events[0] = e
+		return k.finish(recipe, e, Record{Feed: feed, Events: k.events[:]})
+	}
 	e, err := k.decoders[feed].Decode(k.json)
 	if err != nil {
 		return Record{}, k.located(recipe, err)
 	}
-	record := Record{Feed: feed, Events: []*event.Event{e}}
-	return record, k.finish(recipe, e, &record)
+	return k.finish(recipe, e, Record{Feed: feed, Events: []*event.Event{e}})
 }
 
 // located is intake's error with the column in the place of the JSON pointer.
@@ -254,7 +301,7 @@ func (k *maker) write(recipe *recipe, kind string, feed intake.Feed) *intake.Dec
 	var late []rule // file_id has no part in what a row says
 	lineID, occurrence := false, false
 	for _, rule := range recipe.rules {
-		t := targets[rule.target]
+		t := &targets[rule.target]
 		if t.document == "" {
 			continue
 		}
@@ -262,7 +309,7 @@ func (k *maker) write(recipe *recipe, kind string, feed intake.Feed) *intake.Dec
 			late = append(late, rule)
 			continue
 		}
-		written, err := k.field(t, rule.value, currency)
+		written, err := k.field(rule, currency)
 		if err != nil {
 			return err
 		}
@@ -277,7 +324,7 @@ func (k *maker) write(recipe *recipe, kind string, feed intake.Feed) *intake.Dec
 		}
 	}
 	for _, rule := range late {
-		if _, err := k.field(targets[rule.target], rule.value, currency); err != nil {
+		if _, err := k.field(rule, currency); err != nil {
 			return err
 		}
 	}
@@ -313,12 +360,14 @@ func (k *maker) contentID() string {
 // leftovers are what no field of the profile takes: kept, counted and part of
 // what the row says.
 func (k *maker) leftovers() {
-	for _, c := range k.row.cells {
-		if c.value == "" || k.m.direct[c.name] || k.m.ignored[c.name] {
+	for i := range k.row.cells {
+		c := &k.row.cells[i]
+		name := k.place(i, c.name).leftover
+		if c.value == "" || name == "" {
 			continue
 		}
 		k.json = append(k.json, ',')
-		k.json = appendText(k.json, leftoverName(c.name))
+		k.json = append(k.json, name...)
 		k.json = append(k.json, ':')
 		k.json = appendText(k.json, c.value)
 	}
@@ -333,13 +382,12 @@ func leftoverName(name string) string {
 }
 
 // field appends one member; absent ones are left out.
-func (k *maker) field(t target, v *value, currency string) (written bool, problem *intake.DecodeError) {
+func (k *maker) field(r rule, currency string) (written bool, problem *intake.DecodeError) {
+	t, v := &targets[r.target], r.value
 	text, reason, detail := k.text(v)
 	if reason == "" && text != "" {
 		written = true
-		k.json = append(k.json, ',', '"')
-		k.json = append(k.json, t.document...)
-		k.json = append(k.json, '"', ':')
+		k.json = append(k.json, members[r.target]...)
 		reason, detail = k.fieldValue(t.class, v, text, currency)
 	}
 	if reason != "" {
@@ -370,11 +418,18 @@ func (k *maker) fieldValue(c class, v *value, text, currency string) (intake.Rea
 			return intake.ReasonUnknownValue, "want true, yes, y or 1, or else false, no, n or 0"
 		}
 	case classDate, classInstant:
+		k.json = append(k.json, '"')
+		if c == classInstant {
+			var done bool
+			if k.json, done = v.canonical(k.json, text); done {
+				k.json = append(k.json, '"')
+				return "", ""
+			}
+		}
 		moment, _, ok := v.instant(text)
 		if !ok {
 			return intake.ReasonBadDate, "not in the profile's layout, or not in 2000 to 2099"
 		}
-		k.json = append(k.json, '"')
 		if c == classDate {
 			k.json = moment.In(v.zone).AppendFormat(k.json, time.DateOnly)
 		} else {
@@ -382,52 +437,74 @@ func (k *maker) fieldValue(c class, v *value, text, currency string) (intake.Rea
 		}
 		k.json = append(k.json, '"')
 	default:
-		k.json = appendText(k.json, text)
+		if k.row.plain && v.verbatim() {
+			k.json = quote(k.json, text)
+		} else {
+			k.json = appendText(k.json, text)
+		}
 	}
 	return "", ""
 }
 
 // appendText writes a JSON string. The readers have refused what is no UTF-8.
 func appendText(dst []byte, text string) []byte {
+	if plain(text) {
+		return quote(dst, text)
+	}
 	dst, _ = jsontext.AppendQuote(dst, text)
 	return dst
 }
 
+func quote(dst []byte, text string) []byte {
+	dst = append(dst, '"')
+	dst = append(dst, text...)
+	return append(dst, '"')
+}
+
+// plain tells whether a text is the same between the quotes of a JSON string.
+func plain(text string) bool {
+	return strings.IndexByte(text, '"') < 0 && intake.Printable(unsafe.Slice(unsafe.StringData(text), len(text)))
+}
+
 // finish adds what the documented record cannot say.
-func (k *maker) finish(recipe *recipe, e *event.Event, record *Record) *intake.DecodeError {
+func (k *maker) finish(recipe *recipe, e *event.Event, record Record) (Record, *intake.DecodeError) {
 	if e.Provenance == nil {
 		e.Provenance = &event.Provenance{}
 	}
 	e.Provenance.Profile, e.Provenance.ProfileVersion = k.profile, k.version
 	arrived := false
 	for _, rule := range recipe.rules {
-		t := targets[rule.target]
-		if t.document != "" && t.name != "business_time" {
+		t := &targets[rule.target]
+		if t.document != "" && (t.name != "business_time" || rule.value.ownZone()) {
 			continue
 		}
 		text, reason, detail := k.text(rule.value)
 		if reason == "" && text != "" {
-			reason, detail = k.extra(t, rule.value, text, e, record)
+			reason, detail = k.extra(t, rule.value, text, e, &record)
 			arrived = arrived || t.class == classArrival
 		}
 		if reason != "" {
-			return refuse(rule.value.name(t.name), reason, detail)
+			return record, refuse(rule.value.name(t.name), reason, detail)
 		}
 	}
 	if arrived || k.kafka {
-		return nil
+		return record, nil
 	}
 	if e.Time == nil || e.Time.BusinessMs == nil {
-		return refuse("arrival", intake.ReasonMissingField, "the record has neither an arrival nor a business time")
+		return record, refuse("arrival", intake.ReasonMissingField, "the record has neither an arrival nor a business time")
 	}
 	record.ArrivalMs = e.Time.GetBusinessMs()
-	return nil
+	return record, nil
 }
 
-func (k *maker) extra(t target, v *value, text string, e *event.Event, record *Record) (intake.Reason, string) {
+func (k *maker) extra(t *target, v *value, text string, e *event.Event, record *Record) (intake.Reason, string) {
 	switch t.class {
 	case classArrival:
 		if k.kafka {
+			return "", ""
+		}
+		if ms, ok := v.utc(text); ok {
+			record.ArrivalMs = ms
 			return "", ""
 		}
 		moment, _, ok := v.instant(text)

@@ -33,6 +33,7 @@ type mapping struct {
 	amounts  amountFormat
 	fileDate *value
 	recipes  []*recipe
+	values   int // how many there are
 
 	// identifiers are declared by the profile, with their lines in it: columns
 	// without a field that may hold any digits.

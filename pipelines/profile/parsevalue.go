@@ -139,7 +139,9 @@ func (b *fileBuilder) checkConstant(e entry, t target, v *value) {
 }
 
 func (b *fileBuilder) newValue(e entry) *value {
-	return &value{line: e.value.Line, layouts: b.layout, zone: b.m.zone, amounts: b.m.amounts, atMs: -1}
+	v := &value{id: b.m.values, line: e.value.Line, layouts: b.layout, zone: b.m.zone, amounts: b.m.amounts, atMs: -1}
+	b.m.values++
+	return v
 }
 
 var sources = []string{"column", "path", "const", "expr", "parts", "content", "file_name"}

@@ -214,5 +214,5 @@ func (p *Profile) Decode(raw []byte, feed intake.Feed) ([]*event.Event, error) {
 		}
 	}
 	defer idle.Put(m)
-	return m.decode(raw, feed)
+	return m.decode(raw, feed, nil)
 }

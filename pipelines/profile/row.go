@@ -14,6 +14,11 @@ type row struct {
 	cells []cell
 	// index of the cells by name.
 	index map[string]int
+	// flat: the cells have the names, in the order, of the last record that a
+	// flattener scanned, and index is theirs.
+	flat bool
+	// plain: the cells' texts are the same between the quotes of a JSON string.
+	plain bool
 	// outer are values from outside of the record, by path with a leading '/'.
 	outer map[string]string
 	// err is set where the record could not be taken apart.
@@ -22,11 +27,37 @@ type row struct {
 
 // reset begins a row of a tree, whose names are its own.
 func (r *row) reset(line int, raw []byte) {
-	r.line, r.raw, r.cells, r.err = line, raw, r.cells[:0], nil
+	r.begin(line, raw)
+	r.clear()
+}
+
+// begin is reset for who calls setFlat or clear next.
+func (r *row) begin(line int, raw []byte) { r.line, r.raw, r.err = line, raw, nil }
+
+// refused is a row that could not be taken apart.
+func (r *row) refused(err *intake.DecodeError) {
+	r.clear()
+	r.err = err
+}
+
+func (r *row) clear() {
+	r.cells, r.flat, r.plain = r.cells[:0], false, false
 	if r.index == nil {
 		r.index = map[string]int{}
 	}
 	clear(r.index)
+}
+
+// setFlat gives the row its cells at once. If they are the same ones as before,
+// their index stays; whole tells whether the next row may be the same as this.
+func (r *row) setFlat(cells []cell, same, whole bool) {
+	if !same {
+		r.clear()
+		for i := range cells {
+			r.index[cells[i].name] = i
+		}
+	}
+	r.cells, r.flat, r.plain = cells, whole, true
 }
 
 // value is the text of a column or path; empty where there is none.
@@ -38,6 +69,17 @@ func (r *row) value(name string) string {
 		return r.cells[i].value
 	}
 	return ""
+}
+
+// at is value for who has asked before: hint is where the cell stood.
+func (r *row) at(name string, hint *int) string {
+	if i := *hint; i < len(r.cells) && r.cells[i].name == name && name[0] != '/' {
+		return r.cells[i].value
+	}
+	if i, found := r.index[name]; found {
+		*hint = i
+	}
+	return r.value(name)
 }
 
 // add files a leaf of a tree. A second one of the same path is numbered by the

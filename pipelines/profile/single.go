@@ -43,7 +43,7 @@ func (m *mapping) whole() bool {
 	return m.outer || m.format == formatCSV && m.csv.columns == nil && m.csv.headerLine >= 0
 }
 
-func (s *single) decode(raw []byte, feed intake.Feed) ([]*event.Event, error) {
+func (s *single) decode(raw []byte, feed intake.Feed, into []*event.Event) ([]*event.Event, error) {
 	switch {
 	case len(raw) == 0:
 		return nil, refuse("", intake.ReasonEmpty, "no bytes")
@@ -53,24 +53,25 @@ func (s *single) decode(raw []byte, feed intake.Feed) ([]*event.Event, error) {
 	k, profiled := s.maker.(*maker)
 	switch {
 	case !profiled:
-		return s.decodeDocumented(raw, feed)
+		return s.decodeDocumented(raw, feed, into)
 	case !k.lone:
-		return s.decodeFile(raw, feed)
+		events, err := s.decodeFile(raw, feed)
+		return append(into, events...), err
 	}
 	if err := s.take(raw); err != nil {
 		return nil, err
 	}
-	var events []*event.Event
-	for _, record := range s.maker.records(&s.row) {
-		if err := s.refused(&record, feed); err != nil {
+	records := s.maker.records(&s.row)
+	for i := range records {
+		if err := s.refused(&records[i], feed); err != nil {
 			return nil, err
 		}
-		events = append(events, record.Events...)
+		into = append(into, records[i].Events...)
 	}
-	return events, nil
+	return into, nil
 }
 
-func (s *single) decodeDocumented(raw []byte, feed intake.Feed) ([]*event.Event, error) {
+func (s *single) decodeDocumented(raw []byte, feed intake.Feed, into []*event.Event) ([]*event.Event, error) {
 	documented, _ := s.maker.(*documentedMaker)
 	if feed == 0 {
 		feed = feedOfRecord(raw)
@@ -79,7 +80,7 @@ func (s *single) decodeDocumented(raw []byte, feed intake.Feed) ([]*event.Event,
 	if err != nil {
 		return nil, err
 	}
-	return []*event.Event{e}, nil
+	return append(into, e), nil
 }
 
 // refused is why a record makes no events here.
@@ -243,15 +244,19 @@ func (s *single) take(raw []byte) *intake.DecodeError {
 			return refuse("", intake.ReasonNotUTF8, "not in the profile's encoding")
 		}
 	}
-	if badText(raw, s.m.encoding) {
-		return refuse("", intake.ReasonNotUTF8, "not in the profile's encoding")
+	tree := s.m.format == formatJSON || s.m.format == formatJSONL
+	s.row.begin(1, raw)
+	if tree && s.flat.scan(&s.row, raw) {
+		return nil
 	}
-	s.row.reset(1, raw)
-	switch s.m.format {
-	case formatJSON, formatJSONL:
+	s.row.clear()
+	switch {
+	case badText(raw, s.m.encoding):
+		return refuse("", intake.ReasonNotUTF8, "not in the profile's encoding")
+	case tree:
 		s.row.err = s.flat.json(&s.row, raw)
 		return nil
-	case formatXML:
+	case s.m.format == formatXML:
 		return s.takeOne(newXMLFile(bytes.NewReader(raw), s.m.rootless()))
 	default:
 		return s.takeOne(newCSVFile(bytes.NewReader(raw), s.m.bare()))

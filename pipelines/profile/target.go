@@ -23,6 +23,17 @@ type target struct {
 	class    class
 }
 
+// members are what stands before the fields' values in the documented record.
+var members = memberTexts()
+
+func memberTexts() []string {
+	texts := make([]string, len(targets))
+	for i, t := range targets {
+		texts[i] = `,"` + t.document + `":`
+	}
+	return texts
+}
+
 // targets are all fields of the documented record but `type`, which `kind` says,
 // and what only a profile knows. Amounts have no unit in their names here,
 // because the unit is the profile's to say.

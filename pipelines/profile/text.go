@@ -188,13 +188,14 @@ func (j *jsonLines) each(visit func(*row) error) error {
 			continue
 		}
 		r := &j.row
-		r.reset(j.lines.line, text)
+		r.begin(j.lines.line, text)
 		switch {
 		case tooLong:
-			r.err = refuse("", intake.ReasonTooLarge, "more than 256 KiB")
-		case j.flat != nil && badText(text, j.encoding):
-			r.err = refuse("", intake.ReasonNotUTF8, "not in the profile's encoding")
-		case j.flat != nil:
+			r.refused(refuse("", intake.ReasonTooLarge, "more than 256 KiB"))
+		case j.flat == nil || j.flat.scan(r, text):
+		case badText(text, j.encoding):
+			r.refused(refuse("", intake.ReasonNotUTF8, "not in the profile's encoding"))
+		default:
 			r.err = j.flat.json(r, text)
 		}
 		if err := visit(r); err != nil {

@@ -22,9 +22,12 @@ const (
 type flattener struct {
 	path  []byte
 	leafs int
+	// quoted are the names of the last record that was scanned.
+	quoted []string
 }
 
 func (f *flattener) json(r *row, text []byte) *intake.DecodeError {
+	r.clear()
 	d := jsontext.NewDecoder(bytes.NewBuffer(text))
 	f.path, f.leafs = f.path[:0], 0
 	if err := f.value(r, d, 0); err != nil {

@@ -24,6 +24,7 @@ const (
 // value says how one field's text is made.
 type value struct {
 	origin     origin
+	id         int // counts the values of a profile's mapping
 	line       int // in the profile
 	column     string
 	constant   string
@@ -89,6 +90,11 @@ func (v *value) columns(visit func(name string, direct, optional bool)) {
 	}
 }
 
+// verbatim tells whether the text is a column's own, or a part of it.
+func (v *value) verbatim() bool {
+	return v.words == nil && !v.hasFallback && (v.origin == fromColumn && v.column[0] != '/' || v.origin == fromExpression && v.expression.part != nil)
+}
+
 // text is the value of the current row; empty where it is absent.
 func (m *maker) text(v *value) (string, intake.Reason, string) {
 	text, reason, detail := m.source(v)
@@ -113,10 +119,15 @@ func (m *maker) text(v *value) (string, intake.Reason, string) {
 func (m *maker) source(v *value) (string, intake.Reason, string) {
 	switch v.origin {
 	case fromColumn:
-		return m.row.value(v.column), "", ""
+		return m.column(v, v.column), "", ""
 	case fromConstant:
 		return v.constant, "", ""
 	case fromExpression:
+		if p := v.expression.part; p != nil {
+			if text, ok := p.of(m.column(v, p.column)); ok {
+				return text, "", ""
+			}
+		}
 		result, err := v.expression.run(&m.machine, m.environment)
 		if err != nil {
 			return "", intake.ReasonBadText, "the profile's expression has no result"
@@ -141,6 +152,14 @@ func (m *maker) source(v *value) (string, intake.Reason, string) {
 		return m.fromName(v)
 	}
 	return "", "", ""
+}
+
+// column is the text of a column that the value asks for in every row.
+func (m *maker) column(v *value, name string) string {
+	if name == "" {
+		return ""
+	}
+	return m.row.at(name, &m.hints[v.id])
 }
 
 // fromName is the first group of the pattern, or all that it matches.
@@ -176,6 +195,41 @@ func (v *value) instant(text string) (moment time.Time, fromProfile, ok bool) {
 			int(clock%time.Minute/time.Second), int(clock%time.Second), v.zone)
 	}
 	return moment, fromProfile, true
+}
+
+// canonical writes an instant as the documented record has it, if the text is RFC
+// 3339 in UTC, to the second or millisecond, and nothing is to be done with it.
+func (v *value) canonical(dst []byte, text string) ([]byte, bool) {
+	if _, ok := v.utc(text); !ok {
+		return dst, false
+	}
+	text = text[:len(text)-1]
+	if len(text) > len("2006-01-02T15:04:05") {
+		for text[len(text)-1] == '0' {
+			text = text[:len(text)-1]
+		}
+		text = strings.TrimSuffix(text, ".")
+	}
+	return append(append(dst, text...), 'Z'), true
+}
+
+// utc reads such an instant as Unix milliseconds, faster than a layout can.
+func (v *value) utc(text string) (ms int64, ok bool) {
+	const seconds, milliseconds = len("2006-01-02T15:04:05Z"), len("2006-01-02T15:04:05.000Z")
+	if v.layouts[0] != layoutRFC3339 || v.atMs >= 0 || v.days != 0 || len(text) != seconds && len(text) != milliseconds || text[len(text)-1] != 'Z' {
+		return 0, false
+	}
+	return intake.Instant(text)
+}
+
+// ownZone tells whether no layout leaves the zone to the profile.
+func (v *value) ownZone() bool {
+	for _, layout := range v.layouts {
+		if layout != layoutRFC3339 && (layout == layoutUnix || layout == layoutUnixMs || !layoutHasZone(layout)) {
+			return false
+		}
+	}
+	return true
 }
 
 // The layouts with names; all others are Go's reference time.
