@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"settlewatch/pipelines/intake"
+	"settlewatch/pipelines/profile"
 	"settlewatch/pipelines/stage"
 	"settlewatch/schemas/deadletter"
 	"settlewatch/schemas/event"
@@ -61,7 +63,7 @@ func (e Edit) apply(raw []byte) ([]byte, error) {
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
-		return nil, errors.New("the record is no JSON object, so no field of it can be set: give the whole corrected record with --file")
+		return nil, errors.New("the record is no JSON object (CSV, XML, or several records in one), so no field of it can be set: give the whole corrected record with --file")
 	}
 	for name, value := range e.Set {
 		if !json.Valid([]byte(value)) {
@@ -89,7 +91,7 @@ func (e Edit) apply(raw []byte) ([]byte, error) {
 // Repaired is a record that was a dead letter and can be read now.
 type Repaired struct {
 	Source deadletter.Source
-	Event  *event.Event
+	Events []*event.Event // at least one
 	record stage.Record
 }
 
@@ -105,16 +107,16 @@ var feeds = map[string]intake.Feed{
 }
 
 // Repair reads the raw record of a dead letter again at its place, corrects it,
-// and holds it to the decoder of its feed. Nothing is written. profile is the one
-// whose records that decoder reads.
-func Repair(ctx context.Context, log stage.Log, l *deadletter.Letter, edit Edit, profile string) (*Repaired, error) {
+// and holds it to the profile by which its service reads; another version of it is
+// what may have been changed since. Nothing is written.
+func Repair(ctx context.Context, log stage.Log, l *deadletter.Letter, edit Edit, by *profile.Profile) (*Repaired, error) {
 	place := PlaceOf(l.Source)
 	feed, raw := feeds[l.Source.Topic]
 	if !raw {
 		return nil, fmt.Errorf("%w: %s is no record of a raw topic", ErrNotRetried, place)
 	}
-	if name, _, _ := strings.Cut(l.Profile, "@"); name != profile {
-		return nil, fmt.Errorf("%w: %s was read by profile %s, and only records of profile %s can be checked here", ErrNotRetried, place, l.Profile, profile)
+	if name, _, _ := strings.Cut(l.Profile, "@"); name != by.Name {
+		return nil, fmt.Errorf("%w: %s was read by profile %s, and this is %s: give the file of that profile with --profile", ErrNotRetried, place, l.Profile, by)
 	}
 	r, there, err := readOne(ctx, log, l.Source.Topic, l.Source.Partition, l.Source.Offset)
 	if err != nil {
@@ -124,13 +126,19 @@ func Repair(ctx context.Context, log stage.Log, l *deadletter.Letter, edit Edit,
 		return nil, fmt.Errorf("%w: the raw record at %s is gone: give the whole record with --file to its topic's producer", ErrNotRetried, place)
 	}
 	value, err := edit.apply(r.Value)
+	if err == nil {
+		err = unmasked(edit.Replace, r.Value)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrNotRetried, place, err)
 	}
 	// Without a key cards get no token, which decides nothing about readability.
-	e, err := intake.NewDecoder(feed, intake.TokenKey{}).Decode(value)
+	events, err := by.Decode(value, feed)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s still cannot be read: %w", ErrNotRetried, place, err)
+	}
+	if len(events) == 0 {
+		return nil, fmt.Errorf("%w: profile %s leaves %s out: nothing would come of it", ErrNotRetried, by, place)
 	}
 	headers := []stage.Header{{Key: RetryHeader, Value: []byte(place)}}
 	for _, h := range r.Headers {
@@ -139,9 +147,24 @@ func Repair(ctx context.Context, log stage.Log, l *deadletter.Letter, edit Edit,
 		}
 	}
 	return &Repaired{
-		Source: l.Source, Event: e,
+		Source: l.Source, Events: events,
 		record: stage.Record{Key: r.Key, Value: value, Headers: headers},
 	}, nil
+}
+
+// maskedCard is a card number as a dead letter shows it.
+var maskedCard = regexp.MustCompile(`[0-9]{6}\*{2,}[0-9]{4}`)
+
+// unmasked refuses a replacement that was made of the dead letter's text: the card
+// number that the raw record has would be lost with its mask.
+func unmasked(replace, raw []byte) error {
+	for _, masked := range maskedCard.FindAll(replace, -1) {
+		if !bytes.Contains(raw, masked) {
+			return errors.New("the corrected record has a masked card number, which the raw record has in full: " +
+				"correct single fields with --set, or begin from the sender's record")
+		}
+	}
+	return nil
 }
 
 // Append the corrected record at the end of its raw partition, as what arrives

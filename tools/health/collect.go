@@ -80,7 +80,11 @@ func firstLine(err error) string {
 }
 
 func (r *Report) readKafka(ctx context.Context, kafka *bus.Bus) (*configlog.Numbered, error) {
-	for _, p := range parts() {
+	config, err := configlog.InForce(ctx, kafka)
+	if err != nil && !errors.Is(err, configlog.ErrNone) {
+		return nil, err
+	}
+	for _, p := range parts(config.Config) {
 		s := Service{Name: p.name, Group: p.group}
 		members, err := kafka.Members(ctx, p.group)
 		if err != nil {
@@ -107,11 +111,10 @@ func (r *Report) readKafka(ctx context.Context, kafka *bus.Bus) (*configlog.Numb
 	if err := r.readLastAlert(ctx, kafka); err != nil {
 		return nil, err
 	}
-	config, err := configlog.InForce(ctx, kafka)
-	if errors.Is(err, configlog.ErrNone) {
+	if config.Config == nil {
 		return nil, nil
 	}
-	return &config, err
+	return &config, nil
 }
 
 // readLastAlert looks at the last record of every partition.

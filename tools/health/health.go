@@ -7,10 +7,13 @@
 package health
 
 import (
+	"path"
+	"slices"
 	"time"
 
 	"settlewatch/pipelines/intake"
 	"settlewatch/schemas/alert"
+	"settlewatch/schemas/event"
 	"settlewatch/schemas/topic"
 	"settlewatch/services/boot"
 )
@@ -118,18 +121,45 @@ type part struct {
 }
 
 // parts in the order of the flow. All ingest services share the group that carries
-// the configuration.
-func parts() []part {
-	out := []part{
-		{"authorization", boot.GroupIngest(intake.Authorization, boot.Documented), []string{topic.RawAuthorization.Name}},
-		{"capture", boot.GroupIngest(intake.Capture, boot.Documented), []string{topic.RawCapture.Name}},
-		{"settlement", boot.GroupIngest(intake.Settlement, boot.Documented), []string{topic.RawSettlement.Name}},
-		{"configuration", boot.GroupConfig, []string{topic.Config.Name}},
-		{"joiner", boot.GroupJoiner, []string{topic.PaymentLog.Name}},
+// the configuration. Each raw topic has a group for every profile by which the
+// configuration expects it to be read.
+func parts(config *event.Config) []part {
+	var out []part
+	for _, raw := range []struct {
+		feed  intake.Feed
+		topic topic.Topic
+	}{
+		{intake.Authorization, topic.RawAuthorization}, {intake.Capture, topic.RawCapture}, {intake.Settlement, topic.RawSettlement},
+	} {
+		for _, by := range profilesOf(config, raw.topic.Name) {
+			out = append(out, part{raw.feed.String(), boot.GroupIngest(raw.feed, by), []string{raw.topic.Name}})
+		}
 	}
+	out = append(out,
+		part{"configuration", boot.GroupConfig, []string{topic.Config.Name}},
+		part{"joiner", boot.GroupJoiner, []string{topic.PaymentLog.Name}},
+	)
 	stored := []string{topic.PaymentLog.Name, topic.Payments.Name}
 	for _, k := range alert.Kinds {
 		stored = append(stored, k.Topic().Name)
 	}
 	return append(out, part{"warehouse", boot.GroupWarehouse, stored})
+}
+
+// profilesOf a raw topic, name@version, as the configuration expects them; without
+// any, the documented one.
+func profilesOf(config *event.Config, raw string) []string {
+	var by []string
+	for _, g := range config.GetGroups() {
+		for _, s := range g.Sources {
+			name, err := event.ParseSource(s.Name)
+			if profile := path.Base(s.Name); err == nil && name.Topic == raw && !slices.Contains(by, profile) {
+				by = append(by, profile)
+			}
+		}
+	}
+	if by == nil {
+		return []string{boot.Documented}
+	}
+	return by
 }

@@ -116,3 +116,21 @@ func TestPlace(t *testing.T) {
 		t.Errorf("a played source has an age: %+v", f)
 	}
 }
+
+// Each profile that the configuration expects has a group of its own.
+func TestPartsFollowTheConfiguration(t *testing.T) {
+	config := &event.Config{Groups: []*event.Group{{Sources: []*event.ExpectedSource{
+		{Name: "capture/raw.capture.v1/0/vendor@1"}, {Name: "capture/raw.capture.v1/0/vendor@2"}, {Name: "capture/raw.capture.v1/1/vendor@1"},
+	}}}}
+	var groups []string
+	for _, p := range parts(config)[:4] {
+		groups = append(groups, p.name+" "+p.group)
+	}
+	want := []string{
+		"authorization settlewatch.authorization.documented@1", "capture settlewatch.capture.vendor@1",
+		"capture settlewatch.capture.vendor@2", "settlement settlewatch.settlement.documented@1",
+	}
+	if strings.Join(groups, "; ") != strings.Join(want, "; ") {
+		t.Errorf("groups %q, want %q", groups, want)
+	}
+}

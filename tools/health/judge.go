@@ -47,7 +47,7 @@ func (r *Report) problem(format string, args ...any) {
 
 func (r *Report) judgeService(s *Service, lagMax int64) {
 	if s.Members == 0 {
-		r.problem("%s: no instance runs (group %s has no member)", s.Name, s.Group)
+		r.problem("%s: no instance runs (group %s has no member)%s", s.Name, s.Group, elsewhere(s.Name))
 		return
 	}
 	for _, l := range s.Legs {
@@ -58,6 +58,16 @@ func (r *Report) judgeService(s *Service, lagMax int64) {
 			r.problem("%s: %d records behind in %s", s.Name, l.Lag, l.Topic)
 		}
 	}
+}
+
+// elsewhere is what else may be: an ingest service reads by the profile that it was
+// started with, and waits where the configuration expects another.
+func elsewhere(service string) string {
+	switch service {
+	case "authorization", "capture", "settlement":
+		return "; one that was started with another --profile waits, and its /readyz says for what"
+	}
+	return ""
 }
 
 func (r *Report) judgeFrontier(f *Frontier, stale time.Duration) {

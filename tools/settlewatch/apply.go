@@ -95,6 +95,9 @@ func runApply(cmd *cobra.Command, path string, f applyFlags) error {
 	if err := configlog.Complete(ctx, kafka, from, config); err != nil && (!f.dryRun || errors.Is(err, configlog.ErrPartitions)) {
 		return err
 	}
+	if err := configlog.CheckSuccession(from, config); err != nil {
+		return fmt.Errorf("%s:\n%w\nNew versions of a profile: docs/profiles.md", path, err)
+	}
 	out := applied{Rules: config.Rules, Groups: len(config.Groups)}
 	if from != nil {
 		out.Before, out.Number = &from.Number, &from.Number

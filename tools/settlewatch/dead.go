@@ -105,6 +105,7 @@ Exit status: 0 done, 1 there is no dead letter about this place, 2 could not run
 type retryFlags struct {
 	set, unset    []string
 	file, arrival string
+	profile       string
 	dryRun, json  bool
 }
 
@@ -119,9 +120,14 @@ service would, and appends it at the end of its raw partition, with the header
 so no second dead letter comes of it. Nothing that is printed holds a card number;
 the record that is appended keeps the one it has.
 
+A record of a vendor is decoded by --profile, the file that its service reads by. Of a
+record that is a file of many rows, the good rows are in the log already: appended
+again with the corrected ones, they are repeats.
+
 Corrections: --set and --unset change fields of the raw record, which works on
-several places at once; --file gives one whole corrected record (- reads standard
-input). With none of them the same bytes are tried again, which helps where the
+several places at once; they need a record that is a JSON object. --file gives one
+whole corrected record (- reads standard input), as its sender writes it: the text of
+a dead letter is masked, and a masked card number is not sent again. With none of them the same bytes are tried again, which helps where the
 decoder was changed since.
 
 The record arrives when it is appended: a due time that has passed is judged then.
@@ -141,6 +147,7 @@ could not run.`,
 	flags.StringArrayVar(&f.set, "set", nil, "field=value in the record; a value that is JSON is taken as it is, else as text; may be repeated")
 	flags.StringArrayVar(&f.unset, "unset", nil, "remove this field; may be repeated")
 	flags.StringVar(&f.file, "file", "", "the whole corrected record, instead of --set; - for standard input")
+	flags.StringVar(&f.profile, "profile", "", "the `FILE` of the profile by which the service reads (YAML; default: the documented JSON)")
 	flags.StringVar(&f.arrival, "arrival", "", "when it is to have arrived, RFC 3339 (default: now)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "show the event, or why not, and append nothing")
 	flags.BoolVar(&f.json, "json", false, "one JSON object per place: place, appended, and what was wrong")
@@ -260,6 +267,10 @@ func retryDead(cmd *cobra.Command, places []string, f retryFlags) error {
 	if err != nil {
 		return err
 	}
+	by, err := readProfile(f.profile)
+	if err != nil {
+		return err
+	}
 	return withLetters(cmd, func(kafka *bus.Bus, letters console.Letters) error {
 		refused := false
 		// All are checked before the first is appended.
@@ -269,7 +280,7 @@ func retryDead(cmd *cobra.Command, places []string, f retryFlags) error {
 			if err != nil {
 				return err
 			}
-			r, err := console.Repair(cmd.Context(), kafka, l, edit, boot.Profile)
+			r, err := console.Repair(cmd.Context(), kafka, l, edit, by)
 			switch {
 			case errors.Is(err, console.ErrNotRetried):
 				refused = true
@@ -320,13 +331,21 @@ func (f *retryFlags) report(cmd *cobra.Command, place string, appended bool, r *
 		return nil
 	}
 	if appended {
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: appended to %s again, as payment %s (`settlewatch payment '%s'` follows it)\n", place, r.Source.Topic, r.Event.GetPaymentKey(), r.Event.GetPaymentKey())
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: appended to %s again, as payment %s (`settlewatch payment '%s'` follows it)\n", place, r.Source.Topic, r.Events[0].GetPaymentKey(), r.Events[0].GetPaymentKey())
 		return err
 	}
-	text, err := console.EventText(r.Event)
-	if err != nil {
-		return err
+	for i, e := range r.Events {
+		text, err := console.EventText(e)
+		if err != nil {
+			return err
+		}
+		what := "could be read now, as this event; nothing was appended"
+		if i > 0 {
+			what = fmt.Sprintf("and as event %d of %d", i+1, len(r.Events))
+		}
+		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n%s", place, what, text); err != nil {
+			return err
+		}
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: could be read now, as this event; nothing was appended\n%s", place, text)
-	return err
+	return nil
 }
