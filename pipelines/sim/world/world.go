@@ -99,12 +99,17 @@ type Violation struct {
 
 func (v Violation) String() string { return v.Check + ": " + v.What }
 
-// violationsMax is how many are kept: the first say why.
-const violationsMax = 10
+// violationsMax is how many are kept, and textMax how many bytes of each: the first
+// say why.
+const violationsMax, textMax = 10, 2000
 
 func (w *World) violate(check, what string, args ...any) {
 	if len(w.violations) < violationsMax {
-		w.violations = append(w.violations, Violation{check, fmt.Sprintf(what, args...)})
+		text := fmt.Sprintf(what, args...)
+		if len(text) > textMax {
+			text = text[:textMax] + " …"
+		}
+		w.violations = append(w.violations, Violation{check, text})
 	}
 }
 
