@@ -77,9 +77,13 @@ func runIngest(ctx context.Context, r *Run, feed intake.Feed, raw topic.Topic) e
 	g.Go(func() error {
 		group := r.Group(kafka, GroupIngest(feed, reads.String()), raw.Name)
 		return group.Run(ctx, r.Own(func(ctx context.Context, a stage.Assignment) error {
+			records, err := reads.intake()
+			if err != nil {
+				return err
+			}
 			ingest := &stage.Ingest{
 				Log: log, Clock: drainClock{r.Clock(), r.drain}, Configs: configs, Logger: r.Log,
-				Intake:  reads.intake(),
+				Intake:  records,
 				Service: feed.String(), Profile: reads.name, Version: reads.version,
 				Paused: func(p stage.Pause) {
 					r.Health.Pause(health.Place{Topic: a.Topic, Partition: a.Partition}, p.Why, p.Ended)

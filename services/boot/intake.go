@@ -37,11 +37,15 @@ func readsBy(r *Run, feed intake.Feed) (*reading, error) {
 func (r *reading) String() string { return fmt.Sprintf("%s@%d", r.name, r.version) }
 
 // intake of one partition.
-func (r *reading) intake() stage.Intake {
-	if r.profile != nil {
-		return &profileIntake{r}
+func (r *reading) intake() (stage.Intake, error) {
+	if r.profile == nil {
+		return &jsonIntake{run: r.run, decoder: intake.NewDecoder(r.feed, r.run.Settings.CardKey)}, nil
 	}
-	return &jsonIntake{run: r.run, decoder: intake.NewDecoder(r.feed, r.run.Settings.CardKey)}
+	decoder, err := r.profile.NewDecoder(r.feed)
+	if err != nil {
+		return nil, fmt.Errorf("profile %s: %w", r, err)
+	}
+	return &profileIntake{reading: r, decoder: decoder}, nil
 }
 
 // jsonIntake reads the documented JSON of one feed; one belongs to one partition.
@@ -65,14 +69,16 @@ func (j *jsonIntake) DeadLetter(source event.Source, raw stage.Record, reason er
 	return j.run.deadLetter(source, raw, reason)
 }
 
-// profileIntake reads what a profile describes.
-type profileIntake struct{ *reading }
+// profileIntake reads what a profile describes; one belongs to one partition.
+type profileIntake struct {
+	*reading
+	decoder *profile.Decoder
+}
 
 var _ stage.Intake = (*profileIntake)(nil)
 
 func (p *profileIntake) Events(raw []byte, into []*event.Event) ([]*event.Event, error) {
-	events, err := p.profile.Decode(raw, p.feed)
-	return append(into, events...), err
+	return p.decoder.Events(raw, into)
 }
 
 // DeadLetter is as that of the documented JSON, with the record's text in UTF-8.

@@ -85,7 +85,10 @@ func TestDeadLetterOfAProfile(t *testing.T) {
 {"id":"tx_1","state":"captured","amount":{"value":12.5,"currency":"EUR"},"times":{"captured":"2025-09-23T10:00:00Z"},"card":{"number":"4111111111111111"}},
 {"id":"tx_2","state":"failed"},
 {"id":"tx_3","state":"captured","reference":"A","amount":{"value":7,"currency":"EUR"},"times":{"captured":"2025-09-23T10:00:00Z"}}]}]}}`)
-	reads := r.intake()
+	reads, err := r.intake()
+	if err != nil {
+		t.Fatal(err)
+	}
 	events, reason := reads.Events(raw, nil)
 	var decode *intake.DecodeError
 	if len(events) != 0 || !errors.As(reason, &decode) {
