@@ -2,6 +2,7 @@ package hop
 
 import (
 	"math"
+	"strings"
 
 	"settlewatch/schemas/event"
 )
@@ -56,6 +57,8 @@ func (r *Reader) Source(name string) int {
 	}
 	i, ok := r.index[name]
 	if !ok {
+		// The name may be a part of a record whose memory is used again.
+		name = strings.Clone(name)
 		i = len(r.positions)
 		r.index[name] = i
 		r.positions = append(r.positions, Position{Source: name, Offset: -1, T: Never})

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"unsafe"
 
 	"pgregory.net/rapid"
 
@@ -422,4 +423,15 @@ func TestReaderTakesEveryRecordOnce(t *testing.T) {
 			t.Fatalf("took %v", taken)
 		}
 	})
+}
+
+// A source's name is often a part of a record whose memory is used again.
+func TestReaderCopiesNames(t *testing.T) {
+	r := hop.NewReader(nil, nil)
+	name := []byte("a")
+	r.Mark(unsafe.String(&name[0], len(name)), 5)
+	name[0] = 'b'
+	if p := r.Positions(); p[0].Source != "a" || r.Source("a") != 0 {
+		t.Fatalf("the source is now %q, with the number %d", p[0].Source, r.Source("a"))
+	}
 }

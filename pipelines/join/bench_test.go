@@ -130,7 +130,7 @@ func newBenchState(b *testing.B) *benchState {
 	b.Helper()
 	s := &benchState{state: New(), held: map[int]int{}, ringFrom: 1}
 	if *benchAlertsOnly {
-		s.state.AlertsOnly()
+		s.state = NewAlertsOnly()
 	}
 	if err := s.state.Step(configRecord(testConfig(nil), 0), &s.out); err != nil {
 		b.Fatal(err)

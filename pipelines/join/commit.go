@@ -58,6 +58,8 @@ type meta struct {
 	// Epoch counts the CONFIGs; JudgeFrom is each group's frontier at the last one.
 	Epoch     uint64  `json:"epoch"`
 	JudgeFrom []int64 `json:"judge_from"`
+	// AlertsOnly: the state is what it is without payment snapshots.
+	AlertsOnly bool `json:"alerts_only,omitempty"`
 }
 
 // StateFormat counts the versions of the stored form. A state of another version
@@ -130,7 +132,7 @@ func (s *State) encodeMeta(position Position) ([]byte, error) {
 		Format: StateFormat, Position: position, Buckets: bucketCount,
 		Payments: s.payments.count, Checksum: s.payments.checksum,
 		ConfigNumber: s.configNumber, Groups: s.hop.Groups(), Sources: s.hop.Positions(), Counts: s.counts,
-		Epoch: s.epoch, JudgeFrom: s.judgeFrom,
+		Epoch: s.epoch, JudgeFrom: s.judgeFrom, AlertsOnly: s.alertsOnly,
 	}
 	if s.config != nil {
 		var err error
@@ -158,7 +160,7 @@ func Load(metaBytes []byte, buckets []Bucket, ring [][]byte) (*State, Position, 
 	}
 	s := New()
 	s.hop = hop.NewReader(m.Sources, m.Groups)
-	s.configNumber, s.counts, s.epoch = m.ConfigNumber, m.Counts, m.Epoch
+	s.configNumber, s.counts, s.epoch, s.alertsOnly = m.ConfigNumber, m.Counts, m.Epoch, m.AlertsOnly
 	t := s.payments
 	for _, b := range buckets {
 		if b.Index < 0 || b.Index >= bucketCount {

@@ -24,6 +24,8 @@ type Meta struct {
 	Groups  []hop.Group
 	Sources []hop.Position
 	Counts  Counts
+	// AlertsOnly: folded without payment snapshots.
+	AlertsOnly bool
 }
 
 // ReadMeta decodes Changes.Meta, also that of an earlier release.
@@ -40,7 +42,7 @@ func ReadMeta(b []byte) (Meta, error) {
 	}
 	out := Meta{
 		Position: m.Position, Payments: m.Payments, ConfigNumber: m.ConfigNumber,
-		Groups: m.Groups, Sources: m.Sources, Counts: m.Counts,
+		Groups: m.Groups, Sources: m.Sources, Counts: m.Counts, AlertsOnly: m.AlertsOnly,
 	}
 	if m.Config != nil {
 		out.Config = new(event.Config)

@@ -62,8 +62,7 @@ func TestAlertsOnlyGivesTheSameAlerts(t *testing.T) {
 			}
 		}
 		want, got := new(Output), new(Output)
-		all, only := New(), New()
-		only.AlertsOnly()
+		all, only := New(), NewAlertsOnly()
 		recorder, held := NewRecorder(only), newStore()
 		for i, r := range log {
 			if err := all.Step(r, want); err != nil {
@@ -80,7 +79,6 @@ func TestAlertsOnlyGivesTheSameAlerts(t *testing.T) {
 			if rapid.IntRange(0, 9).Draw(t, "reload") == 0 {
 				held.commit(t, recorder, Position{Offset: int64(i + 1)})
 				only = held.load(t)
-				only.AlertsOnly()
 				recorder = NewRecorder(only)
 			}
 		}
@@ -105,8 +103,7 @@ func TestAnOrdinaryPaymentIsJudgedOnce(t *testing.T) {
 		{"a100 now C100 R now", true},
 		{"A100 now S100 now due", true},
 	} {
-		state := New()
-		state.AlertsOnly()
+		state := NewAlertsOnly()
 		for _, r := range append([]*event.LogRecord{configRecord(testConfig(nil), 0)}, c.history.records(t, testKey)...) {
 			if err := state.Step(r, new(Output)); err != nil {
 				t.Fatal(err)

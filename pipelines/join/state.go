@@ -121,10 +121,18 @@ func New() *State {
 	return &State{hop: hop.NewReader(nil, nil), payments: newTable(), groupOf: map[string]int{}}
 }
 
-// AlertsOnly says that nobody wants payment snapshots: Output.Payments stays
-// empty, and moments at which nothing else could be said are not judged. The
-// alerts are the same.
-func (s *State) AlertsOnly() { s.alertsOnly = true }
+// NewAlertsOnly is a state of which nobody wants payment snapshots:
+// Output.Payments stays empty, and moments at which nothing else could be said are
+// not judged. The alerts are the same, the stored state is another: it stays as it
+// began.
+func NewAlertsOnly() *State {
+	s := New()
+	s.alertsOnly = true
+	return s
+}
+
+// AlertsOnly tells whether the state began by NewAlertsOnly.
+func (s *State) AlertsOnly() bool { return s.alertsOnly }
 
 // Step folds one record of the log. An error is final for the partition: it is a
 // configuration that this binary lacks, or a state that cannot be read.

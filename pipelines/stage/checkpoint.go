@@ -32,6 +32,9 @@ func (f *folding) restore(ctx context.Context, first, end int64) (Stored, error)
 		return Stored{}, fmt.Errorf("%w: nothing is stored, there is no checkpoint, and the log begins at offset %d: a fold must begin at 0", ErrLogChanged, first)
 	case !found:
 		f.state, f.position = join.New(), join.Position{}
+		if f.AlertsOnly {
+			f.state = join.NewAlertsOnly()
+		}
 		return Stored{}, nil
 	}
 	if err := f.resume(ctx, at, first, end); err != nil {

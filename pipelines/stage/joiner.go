@@ -33,8 +33,8 @@ type Joiner struct {
 	// CommitEvery is the longest time between commits while only marks come in.
 	// Defaults to 1s.
 	CommitEvery time.Duration
-	// AlertsOnly leaves out payment snapshots, where no warehouse wants them. The
-	// alerts are the same, and take less work.
+	// AlertsOnly leaves out payment snapshots of partitions that begin anew, where no
+	// warehouse wants them. The alerts are the same, and take less work.
 	AlertsOnly bool
 	// Seen is told of every batch; nil is silent.
 	Seen func(JoinProgress)
@@ -159,8 +159,9 @@ func (f *folding) load(ctx context.Context) error {
 	}
 	f.sequence, f.committed = stored.Sequence, f.position.Offset
 	f.recorder = join.NewRecorder(f.state)
-	if f.AlertsOnly {
-		f.state.AlertsOnly()
+	if f.state.AlertsOnly() != f.AlertsOnly {
+		f.Logger.Warn("the stored state began with the other choice of payment snapshots and stays with it: rebuild it to change that",
+			"partition", f.assignment.Partition, "payment_snapshots", !f.state.AlertsOnly())
 	}
 	f.Logger.Info("partition loaded", "partition", f.assignment.Partition, "offset", f.position.Offset, "payments", f.state.Payments())
 	return nil

@@ -31,6 +31,8 @@ func refusal(err error) (reason string, is bool) {
 		return "partitions_changed", true
 	case errors.Is(err, join.ErrNewerState):
 		return "newer_state", true
+	case errors.Is(err, join.ErrOlderState):
+		return "older_state", true
 	case errors.As(err, &config):
 		return "unsupported_config", true
 	case errors.Is(err, join.ErrInconsistent), errors.As(err, &corrupt):

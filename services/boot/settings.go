@@ -63,6 +63,8 @@ type Settings struct {
 	ShutdownTimeout time.Duration
 	// CheckpointEvery is the time between two checkpoints of a partition; 0 is for none.
 	CheckpointEvery time.Duration
+	// PaymentSnapshots are published for the warehouse.
+	PaymentSnapshots bool
 	// Traces is empty, "stdout" or the address of a collector.
 	Traces string
 	// ClockOffset is what the service's clock is ahead of the machine's; for tests.
@@ -99,6 +101,7 @@ func Read(flags *pflag.FlagSet, need Need) (Settings, error) {
 		if s.CheckpointEvery = r.duration("checkpoint-every"); s.CheckpointEvery != 0 && s.CheckpointEvery < checkpointLeast {
 			r.wrong("checkpoint-every", "%s: use at least %s, or 0 for none", s.CheckpointEvery, checkpointLeast)
 		}
+		s.PaymentSnapshots = r.yes("payment-snapshots")
 	}
 	return s, errors.Join(r.mistakes...)
 }

@@ -24,7 +24,7 @@ const (
 	NeedProfile
 	// NeedService is for what runs on: its listener, its traces, its end.
 	NeedService
-	// NeedCheckpoints is for what keeps checkpoints.
+	// NeedCheckpoints is for the joiner, which keeps checkpoints.
 	NeedCheckpoints
 )
 
@@ -105,6 +105,9 @@ var settings = concat(
 	[]setting{{
 		"checkpoint-every", formDuration, NeedCheckpoints, "10m",
 		"time between two checkpoints of a partition's state in Kafka, by which a lost Redis comes back; at least 1s, or 0 for none",
+	}, {
+		"payment-snapshots", formSwitch, NeedCheckpoints, "true",
+		"publish payments.v1 for the warehouse; without, the alerts are the same for less work. A stored state keeps its choice until it is rebuilt",
 	}},
 	[]setting{
 		{

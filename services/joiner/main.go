@@ -42,7 +42,8 @@ func run(ctx context.Context, r *boot.Run) error {
 	joiner := &stage.Joiner{
 		Log: r.Watch(kafka), Clock: r.Clock(), Logger: r.Log,
 		State:  func(p int32) stage.State { return r.State(redis.Partition(topic.PaymentLog.Name, p)) },
-		Refuse: r.RefuseTo(kafka, "joiner", "log"),
+		Refuse:     r.RefuseTo(kafka, "joiner", "log"),
+		AlertsOnly: !r.Settings.PaymentSnapshots,
 		Seen: func(p stage.JoinProgress) {
 			r.Metrics.Fold(p.Partition, p.State)
 			for _, a := range p.Out.Alerts {

@@ -27,7 +27,12 @@ func StateIsFold(place string, log []stage.Record, stored stage.Stored) []Violat
 	if position.Offset != stored.Offset {
 		l.add(place, "the commit ends at offset %d, its state stands at %d", stored.Offset, position.Offset)
 	}
-	want, err := Fold(log, stored.Offset)
+	meta, err := join.ReadMeta(stored.Meta)
+	if err != nil {
+		l.add(place, "read the stored meta: %v", err)
+		return l.found
+	}
+	want, err := fold(log, stored.Offset, meta.AlertsOnly)
 	if err != nil {
 		l.add(place, "fold the log: %v", err)
 		return l.found
@@ -46,8 +51,13 @@ func StateIsFold(place string, log []stage.Record, stored stage.Stored) []Violat
 
 // Fold is what a commit at the offset must say of its partition: the whole state
 // is in it, the payments by their checksum.
-func Fold(log []stage.Record, offset int64) (meta []byte, err error) {
+func Fold(log []stage.Record, offset int64) (meta []byte, err error) { return fold(log, offset, false) }
+
+func fold(log []stage.Record, offset int64, alertsOnly bool) (meta []byte, err error) {
 	state, out, position := join.New(), new(join.Output), join.Position{}
+	if alertsOnly {
+		state = join.NewAlertsOnly()
+	}
 	for i := range log {
 		r := &log[i]
 		if r.Offset >= offset {
