@@ -41,7 +41,7 @@ func run(ctx context.Context, r *boot.Run) error {
 	r.Health.Connected()
 	joiner := &stage.Joiner{
 		Log: r.Watch(kafka), Clock: r.Clock(), Logger: r.Log,
-		State:  func(p int32) stage.State { return r.State(redis.Partition(topic.PaymentLog.Name, p)) },
+		State:      func(p int32) stage.State { return r.State(redis.Partition(topic.PaymentLog.Name, p)) },
 		Refuse:     r.RefuseTo(kafka, "joiner", "log"),
 		AlertsOnly: !r.Settings.PaymentSnapshots,
 		Seen: func(p stage.JoinProgress) {
