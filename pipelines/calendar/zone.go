@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -46,8 +47,15 @@ const (
 	distantFutureMs = 1 << 60
 )
 
+// locations are those read so far, *time.Location by name: the archive has hundreds
+// of entries, and every CONFIG asks for the same few.
+var locations sync.Map
+
 // loadZone finds an IANA zone in the embedded database, and nowhere else.
 func loadZone(name string) (*zone, error) {
+	if known, ok := locations.Load(name); ok {
+		return &zone{location: known.(*time.Location)}, nil
+	}
 	archive, err := zip.NewReader(strings.NewReader(zoneArchive), int64(len(zoneArchive)))
 	if err != nil {
 		return nil, fmt.Errorf("open embedded time zones: %w", err)
@@ -68,6 +76,7 @@ func loadZone(name string) (*zone, error) {
 		if err != nil {
 			return nil, fmt.Errorf("decode embedded time zone %s: %w", name, err)
 		}
+		locations.Store(name, location)
 		return &zone{location: location}, nil
 	}
 	return nil, fmt.Errorf("%w %.60q in tzdata %s", errUnknownZone, name, TZDataVersion)
