@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 MODULES := schemas pipelines services tools
 # The packages that decide: no clock, no I/O, and tests for nearly every line.
-PURE := schemas/money pipelines/intake pipelines/join pipelines/calendar pipelines/hop
+PURE := schemas/money pipelines/intake pipelines/join pipelines/calendar pipelines/hop pipelines/profile
 COVER_FLOOR := 90
 FUZZTIME ?= 10s
 ARGS ?=
