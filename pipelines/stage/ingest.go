@@ -174,6 +174,11 @@ func (s *ingestion) run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("fetch offset %d: %w", s.next, err)
 		}
+		// A fetch waits: a CONFIG that came meanwhile may end this source before what it
+		// brought, and what lies behind the end is already written for another.
+		if turn, err = s.myTurn(ctx); err != nil {
+			return err
+		}
 		s.writer.Fetched(before.UnixMilli(), min(batch.HighWatermark, turn.Until))
 		s.progress = IngestProgress{Source: s.source, HighWatermark: batch.HighWatermark}
 		for k := range batch.Records {
