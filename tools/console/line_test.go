@@ -1,8 +1,6 @@
 package console
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -35,28 +33,6 @@ func TestEvidenceOfFiles(t *testing.T) {
 	} {
 		if got := rawPlace(c.source.String(), 8, 0); got != c.want {
 			t.Errorf("the place is %q, want %q", got, c.want)
-		}
-	}
-}
-
-// TestLinesAreAsInTheGuide: the guide for the risk team shows what `alerts` prints.
-func TestLinesAreAsInTheGuide(t *testing.T) {
-	guide, err := os.ReadFile(filepath.Join("..", "..", "docs", "guides", "risk.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range []*alert.Alert{
-		{
-			MomentJudged: "2025-10-09T04:00:00.000Z", Status: alert.Open, Revision: 1, Kind: alert.PaidUnsettled, AmountMinor: 425493, Currency: "CNY",
-			Merchant: "898301053110008", PaymentKey: "acq-east|o|O0000000261", Due: &alert.Due{MoneyDue: "2025-10-09"},
-		},
-		{
-			MomentJudged: "2025-10-11T01:27:53.000Z", Status: alert.Resolved, Revision: 2, Kind: alert.SettledTwice, AmountMinor: 476560, Currency: "CNY",
-			Merchant: "898301153110216", PaymentKey: "acq-north|o|O0000000327", Closing: &alert.Closing{Reason: "returned"},
-		},
-	} {
-		if line := (Style{}).Line(a); !strings.Contains(string(guide), "\n"+line+"\n") {
-			t.Errorf("docs/guides/risk.md has no line\n%s", line)
 		}
 	}
 }

@@ -84,7 +84,7 @@ func runApply(cmd *cobra.Command, path string, f applyFlags) error {
 	ctx := cmd.Context()
 	if f.create && !f.dryRun {
 		if err := kafka.CreateTopics(ctx, topic.All, f.replication); err != nil {
-			return err
+			return fmt.Errorf("%w\n--replication %d needs as many brokers, and the right to create topics", err, f.replication)
 		}
 	}
 	from, err := before(ctx, kafka)

@@ -101,9 +101,25 @@ func connect[T any](cmd *cobra.Command, dial func(context.Context, *slog.Logger)
 	ctx, cancel := context.WithTimeout(cmd.Context(), connectPatience)
 	defer cancel()
 	last := new(lastError)
-	c, err := dial(ctx, slog.New(last))
-	if err == nil {
-		return c, nil
+	type dialled struct {
+		c   T
+		err error
+	}
+	done := make(chan dialled, 1)
+	go func() {
+		c, err := dial(ctx, slog.New(last))
+		done <- dialled{c, err}
+	}()
+	var c T
+	var err error
+	select {
+	case d := <-done:
+		if c, err = d.c, d.err; err == nil {
+			return c, nil
+		}
+	case <-cmd.Context().Done():
+		// A handshake that is not answered does not end with its context; at Ctrl-C the
+		// program does not wait for it.
 	}
 	if cmd.Context().Err() != nil {
 		return c, cmd.Context().Err()

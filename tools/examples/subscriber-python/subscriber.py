@@ -85,6 +85,7 @@ def main():
         "enable.partition.eof": True,
         # A position that the log no longer has is an error, not a jump to somewhere.
         "auto.offset.reset": "error",
+        "enable.metrics.push": False,  # or the client reports its telemetry on standard error
     })
     stopped = []
     for name in (signal.SIGINT, signal.SIGTERM):
