@@ -92,7 +92,8 @@ type Decoder struct {
 	// order are the fields of the last record in the order in which they stood.
 	order [fieldCount]fieldID
 	// currency is the last valid one.
-	currency [3]byte
+	currency     [3]byte
+	skipsRawHash bool
 	// lent is the memory of the events that Borrow returns.
 	lent parts
 
@@ -114,6 +115,9 @@ func NewDecoder(feed Feed, key TokenKey) *Decoder {
 	}
 	return d
 }
+
+// SkipRawHash leaves Provenance.RawHash out of the events, for who keeps none.
+func (d *Decoder) SkipRawHash() { d.skipsRawHash = true }
 
 // Decode makes an event of one record. Origin and arrival are the caller's to
 // add, in the log record. The error is always a *DecodeError. The event shares

@@ -287,3 +287,19 @@ func TestPrintableAndClosing(t *testing.T) {
 		}
 	}
 }
+
+func TestSkipRawHash(t *testing.T) {
+	for _, r := range ordinary {
+		d := NewDecoder(r.feed, testKey)
+		want := decode(t, r.feed, r.record)
+		d.SkipRawHash()
+		got, err := d.Borrow([]byte(r.record))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Provenance.RawHash = nil
+		if !proto.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+}

@@ -188,8 +188,10 @@ func (b *builder) fillIdentity() {
 		b.event.Replaces = b.hashes[2][:]
 	}
 
-	b.hashes[1] = b.rawHash()
-	b.provenance.RawHash = b.hashes[1][:]
+	if !b.skipsRawHash {
+		b.hashes[1] = b.rawHash()
+		b.provenance.RawHash = b.hashes[1][:]
+	}
 	b.event.Provenance = &b.provenance
 }
 

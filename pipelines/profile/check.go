@@ -35,7 +35,7 @@ func (c *Checked) Clean() bool {
 func (p *Profile) Check(name string, r io.Reader, first, mistakes int) *Checked {
 	c := &Checked{}
 	watch := &watcher{seen: map[string]bool{}}
-	for record, err := range p.read(name, r, watch) {
+	for record, err := range p.read(name, r, reading{watch: watch}) {
 		if err != nil {
 			errors.As(err, &c.File)
 			break

@@ -20,12 +20,8 @@ func (p *Profile) NewDecoder(feed intake.Feed) (*Decoder, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch k := s.maker.(type) {
-	case *maker:
-		// Several events of one record would share the memory of one.
-		k.lends = k.lone && len(s.m.recipes) == 1
-	case *documentedMaker:
-		k.lends = true
+	if k, profiled := s.maker.(*maker); !profiled || k.lone { // a record that is a file has many rows
+		s.maker.lend()
 	}
 	return &Decoder{single: s, feed: feed}, nil
 }

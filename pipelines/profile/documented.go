@@ -41,7 +41,9 @@ func Documented() *Profile {
 type documentedMaker struct {
 	feed     intake.Feed // 0: by the type
 	decoders [intake.Settlement + 1]*intake.Decoder
-	lends    bool // events that are valid until the next record
+	lends    bool // events, and slices of them, that are valid until the next row
+	events   [1]*event.Event
+	batches  [1]Record
 }
 
 func newDocumentedMaker(feed intake.Feed, key intake.TokenKey) *documentedMaker {
@@ -52,10 +54,61 @@ func newDocumentedMaker(feed intake.Feed, key intake.TokenKey) *documentedMaker 
 	return m
 }
 
+func (m *documentedMaker) lend() { m.lends = true }
+
+func (m *documentedMaker) skipRawHash() {
+	for _, d := range m.decoders[1:] {
+		d.SkipRawHash()
+	}
+}
+
 func (m *documentedMaker) records(r *row) []Record {
 	if r.err != nil {
 		return []Record{{Feed: m.feed, Err: r.err, Raw: intake.Mask(r.raw)}}
 	}
+	if record, ok := m.plain(r.raw); ok {
+		return record
+	}
+	return m.unwrapped(r)
+}
+
+// plain reads a line that is written as the documentation shows it. The record in
+// it has been read as one JSON value when it is accepted, so that nothing else can
+// stand on the line; if it is not, the line is read again to say why.
+func (m *documentedMaker) plain(line []byte) ([]Record, bool) {
+	const head, middle = `{"arrival":"`, `","record":`
+	const instant = len("2006-01-02T15:04:05.000Z")
+	const start = len(head) + instant + len(middle)
+	last := len(line) - 1
+	if m.feed == 0 || last < start || line[last] != '}' ||
+		string(line[:len(head)]) != head || string(line[start-len(middle):start]) != middle {
+		return nil, false
+	}
+	arrivalMs, ok := intake.Instant(lent(line[len(head) : len(head)+instant]))
+	if !ok {
+		return nil, false
+	}
+	e, err := m.decode(m.feed, line[start:last])
+	if err != nil {
+		return nil, false
+	}
+	return m.accepted(arrivalMs, m.feed, e), true
+}
+
+// accepted is the one record of a line.
+func (m *documentedMaker) accepted(arrivalMs int64, feed intake.Feed, e *event.Event) []Record {
+	record := Record{ArrivalMs: arrivalMs, Feed: feed}
+	if !m.lends {
+		record.Events = []*event.Event{e}
+		return []Record{record}
+	}
+	m.events[0] = e
+	record.Events = m.events[:]
+	m.batches[0] = record
+	return m.batches[:]
+}
+
+func (m *documentedMaker) unwrapped(r *row) []Record {
 	arrivalMs, record, err := unwrap(r.raw)
 	if err != nil {
 		return []Record{{Feed: m.feed, Err: err, Raw: intake.Mask(r.raw)}}
@@ -68,7 +121,7 @@ func (m *documentedMaker) records(r *row) []Record {
 	if decodeErr != nil {
 		return []Record{{ArrivalMs: arrivalMs, Feed: feed, Err: decodeErr, Raw: intake.Mask(record)}}
 	}
-	return []Record{{ArrivalMs: arrivalMs, Feed: feed, Events: []*event.Event{e}}}
+	return m.accepted(arrivalMs, feed, e)
 }
 
 func (m *documentedMaker) decode(feed intake.Feed, record []byte) (*event.Event, *intake.DecodeError) {

@@ -20,6 +20,7 @@ var flatRecords = []string{
 	`{"event_id":"e220a8397b1dcdaf","payment_id":"acq1|000000000000","merchant_id":"m1000","terminal_id":"t10000","amount_minor":548217,"currency":"CNY","response_code":"00","card_token":"7a2b1c0d9e8f","event_time":"2026-01-05T00:00:00.120Z","type":"authorization"}`,
 	`{"event_id":"e220a8397b1dcdb0","payment_id":"acq1|000000000001","merchant_id":"m1001","terminal_id":"t10001","amount_minor":"0100","currency":"CNY","response_code":"00","card_token":null,"event_time":"2026-01-05T00:00:00+08:00","type":"authorization"}`,
 	`{"payment_id": "acq1|2", "event_id": "x", "merchant_id": "m", "amount_minor": 1.50, "currency": "CNY", "event_time": "2026-01-05T23:59:59.100Z", "more": true, "less": false}`,
+	`{"payment_id":"acq1|6","event_id":"w","merchant_id":"m","amount_minor":6,"currency":"CNY","event_time":"2026-01-05T23:59:59.1Z","more":true}`,
 	`{"payment_id":"acq1|3|4","event_id":"y","merchant_id":"m","terminal_id":"","amount_minor":-7,"currency":"CNY","event_time":"2026-01-05T23:59:59.000Z","note":"4111 1111 1111 1111"}`,
 	`{"payment_id":"acq1","event_id":"z","merchant_id":"m","amount_minor":1e3,"currency":"CNY","event_time":"2026-02-29T00:00:00Z"}`,
 	`{"payment_id":"acq1|5","event_id":"n","nested":{"a":[1,null]},"merchant_id":"\u006d","amount_minor":5,"currency":"CNY","event_time":"2026-01-05T00:00:01Z"}`,
@@ -96,7 +97,7 @@ func TestFlatFast(t *testing.T) {
 	if taken < 5000 {
 		t.Errorf("%d records were taken", taken)
 	}
-	for _, record := range flatRecords[:4] {
+	for _, record := range flatRecords[:5] {
 		if !fast.scan(&got, []byte(record)) {
 			t.Errorf("left to the tokenizer: %s", record)
 		}
@@ -255,4 +256,47 @@ func mustCompile(t *testing.T, text string) *expression {
 		t.Fatal(text, err)
 	}
 	return e
+}
+
+// A line that is read without unwrapping it is the line that unwrapping reads.
+func TestPlainLines(t *testing.T) {
+	const record = `{"type":"capture","event_id":"e1","acquirer":"acq","order_id":"O1","merchant_id":"m","business_time":"2025-09-22T17:00:00+08:00","amount_minor":100,"currency":"CNY"}`
+	lines := []string{
+		`{"arrival":"2025-09-22T09:30:00.123Z","record":` + record + `}`,
+		`{"arrival":"2025-09-22T09:30:00.123Z","record":` + strings.Replace(record, "O1", `\u004f2`, 1) + `}`,
+		`{"arrival":"2025-09-22T17:30:00+08:00","record":` + record + `}`,
+		`{"record":` + record + `,"arrival":"2025-09-22T09:30:00.123Z"}`,
+		`{"arrival":"2025-09-22T09:30:00.123Z","record":` + record + `,"record":` + record + `}`,
+		`{"arrival":"2025-02-29T09:30:00.123Z","record":` + record + `}`,
+		`{"arrival":"2025-09-22T09:30:00.123Z","record":` + record + `}}`,
+		`{"arrival":"2025-09-22T09:30:00.123Z","record":{}}`,
+		`{"arrival":"2025-09-22T09:30:00.123Z","record":}`,
+		`{"arrival":"2025-09-22T09:30:00.123Z","record":` + record + `]`,
+	}
+	quick, long := newDocumentedMaker(intake.Capture, intake.TokenKey{}), newDocumentedMaker(intake.Capture, intake.TokenKey{})
+	quick.lend()
+	taken := 0
+	for seed := range uint64(10_000) {
+		r := rand.New(rand.NewPCG(seed, 9))
+		line := []byte(lines[r.IntN(len(lines))])
+		if seed >= 200 {
+			line = mutateFlat(r, string(line))
+		}
+		got, ok := quick.plain(line)
+		if !ok {
+			continue
+		}
+		taken++
+		want := long.unwrapped(&row{raw: line})
+		if len(got) != 1 || len(want) != 1 || want[0].Err != nil || got[0].ArrivalMs != want[0].ArrivalMs || got[0].Feed != want[0].Feed ||
+			encodeAll(t, got[0].Events) != encodeAll(t, want[0].Events) {
+			t.Fatalf("seed %d: %v, unwrapped %v\n%s", seed, got, want, line)
+		}
+	}
+	if taken < 300 {
+		t.Errorf("%d lines were taken", taken)
+	}
+	if _, ok := quick.plain([]byte(lines[0])); !ok {
+		t.Error("the ordinary line is unwrapped")
+	}
 }

@@ -88,6 +88,15 @@ func newMaker(p *Profile, m *mapping, base string) (*maker, error) {
 	return k, nil
 }
 
+// lend, unless a row has several events: they would share the memory of one.
+func (k *maker) lend() { k.lends = len(k.m.recipes) == 1 }
+
+func (k *maker) skipRawHash() {
+	for _, d := range k.decoders[1:] {
+		d.SkipRawHash()
+	}
+}
+
 // readFileDate finds the date of the file, which may stand in its name or in
 // what comes before the records.
 func (k *maker) readFileDate() *intake.DecodeError {

@@ -90,6 +90,10 @@ func (m *mapping) open(r io.Reader) (rowReader, error) {
 // recordMaker makes records of rows.
 type recordMaker interface {
 	records(r *row) []Record
+	// lend allows events, and slices of them, that are valid until the next row.
+	lend()
+	// skipRawHash leaves the hash of the raw record out of the events.
+	skipRawHash()
 }
 
 func (m *mapping) maker(p *Profile, base string) (recordMaker, error) {

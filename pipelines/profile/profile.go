@@ -128,10 +128,22 @@ func (p *Profile) mapping(name string) *mapping {
 // Read reads a file, or any stream under a file's name, record by record. An
 // error is always a *FileError and always the last thing that comes.
 func (p *Profile) Read(name string, r io.Reader) iter.Seq2[Record, error] {
-	return p.read(name, r, nil)
+	return p.read(name, r, reading{})
 }
 
-func (p *Profile) read(name string, r io.Reader, watch *watcher) iter.Seq2[Record, error] {
+// Lend is Read for who is done with each record before the next comes: the events
+// and their slice are valid until then. They have no hash of the raw record.
+func (p *Profile) Lend(name string, r io.Reader) iter.Seq2[Record, error] {
+	return p.read(name, r, reading{lends: true})
+}
+
+// reading is how a file is read.
+type reading struct {
+	watch *watcher // nil: nobody wants to know
+	lends bool
+}
+
+func (p *Profile) read(name string, r io.Reader, how reading) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		m := p.mapping(name)
 		if m == nil {
@@ -140,7 +152,7 @@ func (p *Profile) read(name string, r io.Reader, watch *watcher) iter.Seq2[Recor
 		}
 		rows, err := m.open(r)
 		if err == nil {
-			err = p.readRows(name, m, rows, watch, yield)
+			err = p.readRows(name, m, rows, how, yield)
 		}
 		if err == nil || errors.Is(err, errStopped) {
 			return
@@ -177,18 +189,23 @@ type rowReader interface {
 	each(visit func(*row) error) error
 }
 
-func (p *Profile) readRows(name string, m *mapping, rows rowReader, watch *watcher, yield func(Record, error) bool) error {
+func (p *Profile) readRows(name string, m *mapping, rows rowReader, how reading, yield func(Record, error) bool) error {
 	maker, err := m.maker(p, filepath.Base(name))
 	if err != nil {
 		return err
 	}
+	if how.lends {
+		maker.lend()
+		maker.skipRawHash()
+	}
 	return rows.each(func(r *row) error {
-		if watch != nil {
-			watch.note(m, r)
+		if how.watch != nil {
+			how.watch.note(m, r)
 		}
-		for _, record := range maker.records(r) {
-			record.File, record.Line = name, r.line
-			if !yield(record, nil) {
+		records := maker.records(r)
+		for i := range records {
+			records[i].File, records[i].Line = name, r.line
+			if !yield(records[i], nil) {
 				return errStopped
 			}
 		}
