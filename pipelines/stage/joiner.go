@@ -293,11 +293,25 @@ func (f *folding) fold(ctx context.Context, r *Record) error {
 	return nil
 }
 
+// idleCommitEvery is the time between commits while nothing comes in.
+const idleCommitEvery = 5 * time.Second
+
 // commit stores the batch. Marks alone change no payment: their place is stored
 // with the next change, or after a while.
 func (f *folding) commit(ctx context.Context) error {
 	now := f.Clock.Now()
-	if f.position.Offset == f.committed || (!f.state.Changed() && now.Sub(f.since) < f.commitEvery()) {
+	wait := time.Duration(0)
+	switch {
+	case f.sequence == 0 && f.position.Offset == 0:
+		return nil // nothing was ever folded
+	case f.position.Offset == f.committed:
+		// An owner that has nothing to do asks whether it still is the owner, and whether
+		// the store still has the state: a rebuild must not wait for the next record.
+		wait = idleCommitEvery
+	case !f.state.Changed():
+		wait = f.commitEvery()
+	}
+	if now.Sub(f.since) < wait {
 		return nil
 	}
 	changes, err := f.recorder.Commit(f.sequence+1, f.position)

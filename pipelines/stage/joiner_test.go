@@ -478,3 +478,25 @@ func TestJoinerCommitsMarksAfterAWhile(t *testing.T) {
 	stored("another event", 5)
 	r.stop()
 }
+
+// An owner with nothing to do finds out that its state was taken away.
+func TestJoinerNoticesAWipeWhileIdle(t *testing.T) {
+	records, want := reference(t)
+	w := newJoinWorld(t, records...)
+	clock := &handClock{ms: monday10}
+	r := w.start(func(j *stage.Joiner) { j.Clock = clock })
+	r.turn()
+	before := w.stored()
+	clock.set(monday10 + 4999)
+	r.turn()
+	if again := w.stored(); again.Sequence != before.Sequence {
+		t.Errorf("it commits sequence %d though nothing came", again.Sequence)
+	}
+	w.store.Restore(sim.StateSnapshot{})
+	clock.set(monday10 + 5000)
+	for range 3 { // it is fenced, loads, and folds again
+		r.turn()
+	}
+	r.stop()
+	w.mustGive("after a wipe while idle", want)
+}
