@@ -81,10 +81,27 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 	$(SAY) 'fuzzing, $(FUZZTIME) each'
 	@.ci/fuzz $(FUZZTIME)
 
+## --- Measure
+
 .PHONY: bench
-bench: ## Run the benchmarks
+bench: build ## Measure the pipeline beside Kafka Streams and Flink (ARGS="--quick": the pipeline alone, a minute)
+	$(SAY) 'measuring on real servers (Ctrl-C ends it)'
+	@exec bin/settlewatch bench $(ARGS)
+
+.PHONY: bench-compare
+bench-compare: build $(TOOLS)/benchstat ## Measure another revision and this tree in turns: make bench-compare BASE=main~5
+	$(SAY) 'measuring $(BASE) and this tree in turns'
+	@PATH="$(TOOLS):$$PATH" exec bin/settlewatch bench revisions --base '$(BASE)' $(ARGS)
+
+.PHONY: bench-micro
+bench-micro: ## Run the Go benchmarks
 	$(SAY) 'benchmarks'
 	@for module in $(MODULES); do go -C $$module test -run '^$$' -bench . -benchmem ./... | sed '/no test files/d'; done
+
+$(TOOLS)/benchstat: tools/pinned/benchstat/go.mod
+	$(SAY) 'installing benchstat'
+	@mkdir -p $(TOOLS)
+	@GOBIN=$(TOOLS) GOWORK=off go -C tools/pinned/benchstat install tool
 
 ## --- Lint and generate
 

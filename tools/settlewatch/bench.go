@@ -44,6 +44,8 @@ type benchFlags struct {
 const (
 	// The one-minute form.
 	quickPayments = 200_000
+	// benchPartitions of each raw topic: as many as the payment log has.
+	benchPartitions = 4
 	// A first run of a few payments, so that a mistake shows in seconds.
 	tinyPayments = 10_000
 )
@@ -80,18 +82,19 @@ Exit status: 0 all runs are exact, 1 some are void, 2 it could not run.`,
 	flags := cmd.Flags()
 	f.addTo(cmd)
 	flags.Int64Var(&f.payments, "payments", 1_000_000, "payments; each has about three events")
-	flags.IntVar(&f.partitions, "partitions", 4, "partitions of each raw topic")
+	flags.IntVar(&f.partitions, "partitions", benchPartitions, "partitions of each raw topic")
 	flags.IntVar(&f.rounds, "rounds", 5, "rounds")
 	flags.BoolVar(&f.openAll, "open-all", true, "all payments are open at once; false: about 160,000 are")
 	flags.StringSliceVar(&f.variants, "variants", everybody, "who takes part")
 	flags.BoolVar(&f.quick, "quick", false, "our pipeline alone, 200,000 payments, one round; figures are not judged")
 	flags.DurationVar(&f.limit, "limit", 10*time.Minute, "the longest a run may take")
 	flags.StringVar(&f.profiles, "profiles", "", "keep a CPU profile of each of our services in `DIR`")
+	cmd.AddCommand(benchRevisionsCommand())
 	return cmd
 }
 
 func runBench(ctx context.Context, f benchFlags, out io.Writer) error {
-	return withBench(ctx, f.benchPlace, f.profiles, func(s *screen, b *bench.Bench) error {
+	return withBench(ctx, f.benchPlace, f.profiles, func(s *screen, _ string, b *bench.Bench) error {
 		if slices.ContainsFunc(f.variants, func(v string) bool { return slices.Contains(bench.PeerVariants(), v) }) {
 			if err := b.BuildPeers(ctx); err != nil {
 				return err
@@ -121,7 +124,7 @@ func runBench(ctx context.Context, f benchFlags, out io.Writer) error {
 }
 
 // withBench starts the broker, calls, and leaves nothing behind.
-func withBench(ctx context.Context, place benchPlace, profiles string, call func(*screen, *bench.Bench) error) (err error) {
+func withBench(ctx context.Context, place benchPlace, profiles string, call func(s *screen, dir string, b *bench.Bench) error) (err error) {
 	s := newScreen(os.Stderr)
 	w, err := newWorkplace(place.dir, "settlewatch-bench-")
 	if err != nil {
@@ -142,7 +145,7 @@ func withBench(ctx context.Context, place benchPlace, profiles string, call func
 		s.done()
 		err = errors.Join(err, b.Stop())
 	}()
-	return call(s, b)
+	return call(s, w.dir, b)
 }
 
 func tellVoid(s *screen, all []bench.Summary) error {
