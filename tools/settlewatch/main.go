@@ -93,7 +93,7 @@ Exit status: 0 done, 1 something was found that should not be there, 2 could not
 			root.AddCommand(c)
 		}
 	}
-	add(groupRun, demoCommand(), upCommand(), feedCommand(), benchCommand())
+	add(groupRun, demoCommand(), upCommand(), feedCommand(), benchCommand(), faultsCommand())
 	add(groupOperate, applyCommand(), migrateCommand(), statusCommand(), versionCommand())
 	add(groupLook, alertsCommand(), paymentCommand(), deadCommand(), queryCommand())
 	add(groupFiles, reconcileCommand(), profileCommand(), simCommand())

@@ -1,0 +1,235 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"settlewatch/pipelines/oracle/invariant"
+	"settlewatch/tools/demo"
+)
+
+// Options say what to run.
+type Options struct {
+	// Faults by number; none are all.
+	Faults []int
+	// Runs of each. Defaults to 1.
+	Runs int
+	// Payments of a run's traffic. Defaults to 3,000; raised to one of every case.
+	Payments int
+	Seed     uint64
+	// Quick keeps only the quick half.
+	Quick bool
+	// Dir for data and logs; the folder of a run without violations is removed.
+	Dir string
+	// Log receives a line per run.
+	Log io.Writer
+}
+
+// Result is what the runs of one fault came to. Its JSON is one line.
+type Result struct {
+	Fault       int     `json:"fault"`
+	Name        string  `json:"name"`
+	Runs        int     `json:"runs"`
+	Violations  int     `json:"violations"`
+	RecoveryP50 float64 `json:"recovery_s_p50"`
+	RecoveryMax float64 `json:"recovery_s_max"`
+	PeakMiB     float64 `json:"peak_memory_mib"`
+	// Seconds that a run took on average, all included.
+	Seconds float64 `json:"seconds_per_run"`
+
+	Scenario Scenario `json:"-"`
+	// Found are the violations, and Notes what the runs said, the first of each.
+	Found []invariant.Violation `json:"-"`
+	Notes []string              `json:"-"`
+
+	recoveries []float64
+}
+
+// Report is all results and where they come from.
+type Report struct {
+	Results  []Result
+	Versions string
+	Began    time.Time
+	Took     time.Duration
+	Options  Options
+}
+
+// Violations of all faults.
+func (r *Report) Violations() (n int) {
+	for _, x := range r.Results {
+		n += x.Violations
+	}
+	return n
+}
+
+// Run runs every chosen fault as often as asked, on servers that it starts and ends.
+// told is called after each fault.
+func Run(ctx context.Context, o Options, told func(Result)) (report Report, err error) {
+	o.Runs, o.Payments = max(1, o.Runs), max(o.Payments, 1)
+	scenarios, err := choose(o)
+	if err != nil {
+		return Report{}, err
+	}
+	report = Report{Began: time.Now(), Options: o}
+	starting, started := context.WithTimeout(ctx, 5*time.Minute)
+	g, err := open(starting, o.Dir, o.Log)
+	started()
+	if err != nil {
+		return report, fmt.Errorf("start the servers: %w", err)
+	}
+	defer func() {
+		err = errors.Join(err, g.close())
+		report.Took = time.Since(report.Began)
+	}()
+	report.Versions = g.versions(ctx)
+	for _, s := range scenarios {
+		r := Result{Fault: s.Number, Name: s.Name, Scenario: s}
+		for n := range o.Runs {
+			if err := g.once(ctx, s, o, uint64(n), &r); err != nil {
+				return report, fmt.Errorf("fault %d, run %d: %w", s.Number, n+1, err)
+			}
+		}
+		report.Results = append(report.Results, r)
+		told(r)
+	}
+	return report, nil
+}
+
+func choose(o Options) ([]Scenario, error) {
+	var chosen []Scenario
+	known := map[int]bool{}
+	for _, s := range Scenarios() {
+		known[s.Number] = true
+		if (len(o.Faults) == 0 || slices.Contains(o.Faults, s.Number)) && (!o.Quick || s.Quick) {
+			chosen = append(chosen, s)
+		}
+	}
+	for _, n := range o.Faults {
+		if !known[n] {
+			return nil, fmt.Errorf("fault %d is not on the list: `settlewatch faults --list` shows it", n)
+		}
+	}
+	slices.SortFunc(chosen, func(a, b Scenario) int { return a.Number - b.Number })
+	return chosen, nil
+}
+
+// once is one run: begin, break, let it come to rest, end, check.
+func (g *ground) once(ctx context.Context, s Scenario, o Options, n uint64, r *Result) (err error) {
+	began := time.Now()
+	dir := filepath.Join(g.dir, fmt.Sprintf("fault-%02d-run-%d", s.Number, n+1))
+	w, err := g.begin(ctx, s, o.Seed+n, o.Payments, dir)
+	if err == nil {
+		err = s.inject(w)
+	}
+	if err == nil && !w.expects.refused {
+		err = w.settle()
+	}
+	var found []invariant.Violation
+	if w != nil {
+		ended := w.end()
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			// That it never came to rest is a finding, not a failure of the checker.
+			found = append(found, invariant.Violation{Invariant: i7, Place: s.Name, What: err.Error()})
+		case ended != nil:
+			found = append(found, invariant.Violation{Invariant: i7, Place: "end", What: ended.Error()})
+		}
+		found = append(found, w.found...)
+		if err == nil && !w.expects.refused {
+			checked, failed := w.check()
+			if failed != nil {
+				return failed
+			}
+			found = append(found, checked...)
+		}
+		found = append(found, w.crashes()...)
+		found = append(found, w.bounds(s)...)
+		r.add(w, found, time.Since(began))
+	} else if err != nil {
+		return err
+	}
+	g.say(s, n, w, found, time.Since(began))
+	if len(found) == 0 {
+		return os.RemoveAll(dir)
+	}
+	return nil
+}
+
+// crashes: no service leaves a stack trace.
+func (w *world) crashes() (found []invariant.Violation) {
+	for _, name := range demo.Services {
+		text, err := os.ReadFile(filepath.Join(w.dir, "logs", name+".log"))
+		if err != nil {
+			continue // it was never started
+		}
+		if at := bytes.Index(text, []byte("goroutine ")); at >= 0 {
+			found = append(found, invariant.Violation{
+				Invariant: i7, Place: name, What: fmt.Sprintf("a stack trace: %.500s", text[max(0, at-200):]),
+			})
+		}
+	}
+	return found
+}
+
+const (
+	recoveryMostSeconds = 30
+	memoryMostMiB       = 512
+)
+
+// bounds is I6.
+func (w *world) bounds(s Scenario) []invariant.Violation {
+	most := s.mostSeconds
+	if most == 0 {
+		most = recoveryMostSeconds
+	}
+	measures := []invariant.Measure{{Name: "memory of a service", Value: w.watch.peakMiB(), Most: memoryMostMiB, Unit: "MiB"}}
+	for _, m := range w.measured {
+		measures = append(measures, invariant.Measure{Name: "recovery of " + m.what, Value: m.seconds, Most: most, Unit: "s"})
+	}
+	return invariant.WithinBounds(measures...)
+}
+
+// notesMost bounds what is kept of each fault.
+const notesMost = 20
+
+func (r *Result) add(w *world, found []invariant.Violation, took time.Duration) {
+	r.Seconds = (r.Seconds*float64(r.Runs) + took.Seconds()) / float64(r.Runs+1)
+	r.Runs++
+	r.Violations += len(found)
+	r.Found = append(r.Found, found[:min(len(found), max(0, notesMost-len(r.Found)))]...)
+	r.Notes = append(r.Notes, w.notes[:min(len(w.notes), max(0, notesMost-len(r.Notes)))]...)
+	r.PeakMiB = max(r.PeakMiB, w.watch.peakMiB())
+	for _, m := range w.measured {
+		r.recoveries = append(r.recoveries, m.seconds)
+	}
+	slices.Sort(r.recoveries)
+	if n := len(r.recoveries); n > 0 {
+		r.RecoveryP50, r.RecoveryMax = r.recoveries[n/2], r.recoveries[n-1]
+	}
+}
+
+func (g *ground) say(s Scenario, n uint64, w *world, found []invariant.Violation, took time.Duration) {
+	if g.log == nil {
+		return
+	}
+	recovered := ""
+	for _, m := range w.measured {
+		recovered += fmt.Sprintf(", %s back after %.1f s", m.what, m.seconds)
+	}
+	_, _ = fmt.Fprintf(g.log, "fault %d run %d: %d violations in %.1f s%s\n", s.Number, n+1, len(found), took.Seconds(), recovered)
+	for _, v := range found[:min(len(found), 5)] {
+		_, _ = fmt.Fprintf(g.log, "  %.2000s\n", v)
+	}
+	if len(found) > 0 {
+		_, _ = fmt.Fprintf(g.log, "  logs: %s\n", w.dir)
+	}
+}

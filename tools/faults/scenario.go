@@ -1,0 +1,56 @@
+// Package faults breaks a running Settlewatch in every way that is on its list, on
+// real servers and under load, and holds what comes out to the invariants.
+//
+// What enters: which faults, how often, a seed. What leaves: for each fault its runs,
+// violations, times to recover and peak memory. Guaranteed: every run begins with
+// empty servers and new processes; a run's randomness follows from its seed, though
+// what the machine makes of it does not; nothing that was started is left behind.
+package faults
+
+import (
+	"iter"
+	"slices"
+
+	"settlewatch/pipelines/oracle/invariant"
+	"settlewatch/tools/traffic"
+)
+
+// Scenario is one fault.
+type Scenario struct {
+	Number int
+	Name   string
+	// Holds are the invariants that the fault is about; all are checked.
+	Holds []string
+	// Instead says what stands in for a fault that the design has made impossible,
+	// and Scale by how much its times are shorter.
+	Instead, Scale string
+	// Quick scenarios are the half that every change goes through.
+	Quick bool
+
+	// traffic and env change what a run begins with; nil changes nothing.
+	traffic func(*traffic.Options)
+	env     func(service string) []string
+	// order changes what is fed, or its order.
+	order func(w *world, records iter.Seq[traffic.Record]) iter.Seq[traffic.Record]
+	// inject feeds, breaks, and measures. What it has not fed is fed afterwards.
+	inject func(w *world) error
+	// mostSeconds bounds the time to recover. Defaults to 30.
+	mostSeconds float64
+}
+
+// Scenarios are all faults, by number.
+func Scenarios() []Scenario {
+	all := slices.Concat(joinerScenarios, redisScenarios, kafkaScenarios, clickHouseScenarios, feedScenarios, upgradeScenarios)
+	slices.SortStableFunc(all, func(a, b Scenario) int { return a.Number - b.Number })
+	return all
+}
+
+const (
+	i1 = invariant.I1
+	i2 = invariant.I2
+	i3 = invariant.I3
+	i4 = invariant.I4
+	i5 = invariant.I5
+	i6 = invariant.I6
+	i7 = invariant.I7
+)

@@ -1,0 +1,338 @@
+package faults
+
+import (
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"settlewatch/pipelines/oracle/invariant"
+	"settlewatch/pipelines/stage"
+	"settlewatch/schemas/topic"
+	"settlewatch/tools/traffic"
+)
+
+var feedScenarios = []Scenario{
+	{Number: 24, Name: "30 % duplicates; a changed payload under the same id", Holds: []string{i1}, Quick: true, order: duplicates, inject: conflicts},
+	{Number: 25, Name: "feeds read in any order", Holds: []string{i1, i2}, Quick: true, order: shuffled, inject: undisturbed},
+	{Number: 26, Name: "poison", Holds: []string{i5}, Quick: true, inject: poison},
+	{
+		Number: 27, Name: "clocks an hour ahead and behind, other local zones", Holds: []string{i2}, env: skewed, inject: undisturbed,
+		Scale: "the marks are played; clocks that make marks are in the simulation",
+	},
+	{
+		Number: 29, Name: "a backlog is waiting", Holds: []string{i6, i2}, inject: backlog, traffic: larger(8),
+		Scale: "about 100,000 raw records instead of 1,000,000", mostSeconds: 120,
+	},
+	{
+		Number: 30, Name: "20 h of silence, then a burst", Holds: []string{i2, i6}, traffic: burst, order: silence, inject: undisturbed,
+		Scale: "the 20 h are played, about 50,000 raw records of one day come at once",
+	},
+	{Number: 31, Name: "settlement ingest down, the others live", Holds: []string{i7, i2}, inject: settlementDown},
+}
+
+// undisturbed feeds everything; the fault is in what is fed, or in the settings.
+func undisturbed(w *world) error {
+	began := time.Now()
+	if err := w.feed(1); err != nil {
+		return err
+	}
+	if err := w.settle(); err != nil {
+		return err
+	}
+	w.note("%d raw records in %.1f s", w.feeder.total, time.Since(began).Seconds())
+	return nil
+}
+
+// duplicates writes three of ten records twice: at once, or much later.
+func duplicates(w *world, records iter.Seq[traffic.Record]) iter.Seq[traffic.Record] {
+	seed := w.options.Seed
+	w.expects.moreLetters = true
+	return func(yield func(traffic.Record) bool) {
+		dice := rand.New(rand.NewPCG(seed, 24))
+		var later []traffic.Record
+		for r := range records {
+			if !yield(r) {
+				return
+			}
+			if r.IsMark() {
+				continue
+			}
+			if dice.IntN(10) < 3 {
+				later = append(later, r)
+			}
+			if len(later) > 0 && dice.IntN(4) == 0 {
+				i := dice.IntN(len(later))
+				again := later[i]
+				later = slices.Delete(later, i, i+1)
+				// It arrives now, as whoever repeats it sends it.
+				again.TimeMs, again.WriteMs = r.TimeMs, r.WriteMs
+				if !yield(again) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// conflicts makes sure that the changed payloads, which the traffic plants, are told.
+func conflicts(w *world) error {
+	if err := undisturbed(w); err != nil {
+		return err
+	}
+	s, err := w.read()
+	if err != nil {
+		return err
+	}
+	var told, repeats uint32
+	for _, p := range s.payments {
+		told, repeats = max(told, p.Conflicts), max(repeats, p.Repeats)
+	}
+	if told == 0 || repeats == 0 {
+		w.found = append(w.found, invariant.Violation{
+			Invariant: i1, Place: topic.Payments.Name, What: fmt.Sprintf("conflicts up to %d, repeats up to %d: want some of both told", told, repeats),
+		})
+	}
+	return nil
+}
+
+// shuffled writes each raw partition in its own order and chooses between them at
+// random, in long runs: most settlements come before their authorizations.
+func shuffled(w *world, records iter.Seq[traffic.Record]) iter.Seq[traffic.Record] {
+	seed := w.options.Seed
+	return func(yield func(traffic.Record) bool) {
+		dice := rand.New(rand.NewPCG(seed, 25))
+		type place struct {
+			topic     string
+			partition int32
+		}
+		queues := map[place][]traffic.Record{}
+		var places []place
+		for r := range records {
+			at := place{r.Topic, r.Partition}
+			if queues[at] == nil {
+				places = append(places, at)
+			}
+			queues[at] = append(queues[at], r)
+		}
+		for len(places) > 0 {
+			i := dice.IntN(len(places))
+			queue := queues[places[i]]
+			n := min(len(queue), 1+dice.IntN(2000))
+			for _, r := range queue[:n] {
+				if !yield(r) {
+					return
+				}
+			}
+			if queues[places[i]] = queue[n:]; n == len(queue) {
+				places = slices.Delete(places, i, i+1)
+			}
+		}
+	}
+}
+
+// poison sends what no intake should choke on, between the traffic.
+func poison(w *world) error {
+	if err := w.busy(); err != nil {
+		return err
+	}
+	w.expects.moreAlerts, w.expects.moreLetters = true, true
+	at := w.traffic.StartMs() + 3*24*time.Hour.Milliseconds()
+	good := map[string]string{}
+	for r := range w.traffic.Records() {
+		if !r.IsMark() && len(r.Value) > 100 && good[r.Topic] == "" {
+			good[r.Topic] = string(r.Value)
+		}
+	}
+	for _, t := range []topic.Topic{topic.RawAuthorization, topic.RawCapture, topic.RawSettlement} {
+		bodies := []string{
+			"", "{", "[]", "null", "\x00", "\xff\xfe", strings.Repeat("x", 1_000_000), strings.Repeat("[", 100_000),
+			`{"amount":` + strings.Repeat("9", 400) + `}`, good[t.Name] + good[t.Name],
+			strings.ReplaceAll(good[t.Name], "2025-", "9999-"), strings.ReplaceAll(good[t.Name], `"amount":"`, `"amount":"922337203685477580`),
+			strings.ReplaceAll(good[t.Name], `"amount":"`, `"amount":"-`), strings.ReplaceAll(good[t.Name], `":"`, "\":\"\x00"),
+		}
+		for i, body := range bodies {
+			if err := w.bus.Append(w.ctx, stage.Outgoing{Topic: t.Name, Partition: int32(i % t.Partitions), Records: []stage.Record{{
+				Key: []byte("poison"), Value: []byte(body), TimeMs: at,
+			}}}); err != nil {
+				return err
+			}
+		}
+	}
+	// And one that is no record of ours in the payment log itself.
+	for p := range int32(topic.PaymentLog.Partitions) {
+		if err := w.bus.Append(w.ctx, stage.Outgoing{Topic: topic.PaymentLog.Name, Partition: p, Records: []stage.Record{{Value: []byte("not ours"), TimeMs: at}}}); err != nil {
+			return err
+		}
+	}
+	return w.recovery("joiner", w.stored)
+}
+
+// skewed gives every service another clock and another local zone.
+func skewed(service string) []string {
+	offsets := map[string]string{"authorization": "1h", "capture": "-1h", "settlement": "30m", "joiner": "-45m", "warehouse": "1h"}
+	zones := map[string]string{
+		"authorization": "America/New_York", "capture": "Australia/Lord_Howe", "settlement": "Asia/Kathmandu",
+		"joiner": "Europe/London", "warehouse": "Pacific/Apia",
+	}
+	return []string{"SETTLEWATCH_CLOCK_OFFSET=" + offsets[service], "TZ=" + zones[service]}
+}
+
+func larger(times int) func(*traffic.Options) {
+	return func(o *traffic.Options) { o.Payments *= times }
+}
+
+// backlog has everything written before the services begin to read.
+func backlog(w *world) error {
+	if err := w.halt(); err != nil {
+		return err
+	}
+	if err := w.feed(1); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := w.resume(); err != nil {
+		return err
+	}
+	if err := w.settle(); err != nil {
+		return err
+	}
+	took := time.Since(began).Seconds()
+	w.measured = append(w.measured, measurement{"all that was waiting", took})
+	w.note("%d raw records in %.1f s, %.0f a second", w.feeder.total, took, float64(w.feeder.total)/took)
+	return nil
+}
+
+// burst is one day, with several times its payments.
+func burst(o *traffic.Options) { o.Days, o.Payments = 1, 5*o.Payments }
+
+// silence is 20 hours in which nothing comes but marks, before the burst.
+func silence(w *world, records iter.Seq[traffic.Record]) iter.Seq[traffic.Record] {
+	return func(yield func(traffic.Record) bool) {
+		start := w.traffic.StartMs()
+		places := map[string]traffic.Record{}
+		for r := range records {
+			if r.IsMark() {
+				places[fmt.Sprintf("%s/%d", r.Topic, r.Partition)] = r
+			}
+		}
+		names := make([]string, 0, len(places))
+		for name := range places {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		for at := start - 20*time.Hour.Milliseconds(); at < start; at += time.Minute.Milliseconds() {
+			for _, name := range names {
+				mark := places[name]
+				mark.TimeMs, mark.WriteMs = at, at
+				mark.Headers = []stage.Header{{Key: traffic.MarkHeader, Value: strconv.AppendInt(nil, at, 10)}}
+				if !yield(mark) {
+					return
+				}
+			}
+		}
+		for r := range records {
+			if !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+// settlementDown stops the settlement service while the others go on to the end:
+// nobody can know what was settled. One thing says so, and no payment does.
+func settlementDown(w *world) error {
+	if err := w.feed(0.02); err != nil {
+		return err
+	}
+	if err := w.until("the settlement service is at work", func() (bool, error) {
+		n, err := w.committed("settlement")()
+		return n > 0, err
+	}); err != nil {
+		return err
+	}
+	if err := w.halt("settlement"); err != nil {
+		return err
+	}
+	before, err := w.published()
+	if err != nil {
+		return err
+	}
+	if err := w.feed(1); err != nil {
+		return err
+	}
+	if err := w.until("the others have worked off what there is", func() (bool, error) {
+		for _, name := range []string{"authorization", "capture", "joiner", "warehouse"} {
+			if n, err := w.lag(name); n > 0 || err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	}); err != nil {
+		return err
+	}
+	after, err := w.published()
+	if err != nil {
+		return err
+	}
+	if after > before {
+		w.found = append(w.found, invariant.Violation{
+			Invariant: i2, Place: "alert topics", What: fmt.Sprintf("%d revisions while the settlement feed was down", after-before),
+		})
+	}
+	held, err := w.heldBy()
+	if err != nil {
+		return err
+	}
+	w.note("without the settlement feed: %d payment alerts, the frontier held by %v", after-before, held)
+	for _, source := range held {
+		if !strings.HasPrefix(source, "settlement/") {
+			w.found = append(w.found, invariant.Violation{Invariant: i7, Place: "joiner", What: "it says that " + source + " holds the frontier"})
+		}
+	}
+	if len(held) == 0 {
+		w.found = append(w.found, invariant.Violation{Invariant: i7, Place: "joiner", What: "it does not say what holds the frontier"})
+	}
+	if err := w.resume("settlement"); err != nil {
+		return err
+	}
+	return w.recovery("alerts", w.alerts)
+}
+
+// heldBy asks the joiner's metrics which sources hold a frontier back.
+func (w *world) heldBy() ([]string, error) {
+	request, err := http.NewRequestWithContext(w.ctx, http.MethodGet, "http://"+w.http["joiner"]+"/metrics", nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask for metrics: %w", err)
+	}
+	reply, err := probe.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("ask for metrics: %w", err)
+	}
+	defer func() { _ = reply.Body.Close() }()
+	var text strings.Builder
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := reply.Body.Read(buffer)
+		text.Write(buffer[:n])
+		if err != nil {
+			break
+		}
+	}
+	var held []string
+	for line := range strings.Lines(text.String()) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "} ")
+		_, source, is := strings.Cut(name, `source="`)
+		if strings.HasPrefix(name, "settlewatch_frontier_held{") && is && value == "1" {
+			source = strings.TrimRight(source, `"`)
+			if !slices.Contains(held, source) {
+				held = append(held, source)
+			}
+		}
+	}
+	return held, nil
+}

@@ -1,0 +1,279 @@
+package faults
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"settlewatch/pipelines/oracle/invariant"
+	"settlewatch/pipelines/servers"
+	"settlewatch/schemas/event"
+	"settlewatch/services/boot"
+	"settlewatch/tools/demo"
+	"settlewatch/tools/stack"
+	"settlewatch/tools/traffic"
+)
+
+// world is one run: the services as processes on the ground, traffic that is fed
+// to them as the scenario says, and what is seen of all of it.
+type world struct {
+	*ground
+	ctx     context.Context
+	dir     string
+	dice    *rand.Rand
+	options traffic.Options
+	traffic *traffic.Generator
+
+	// stateAddr is the Redis that holds the state, past the proxy.
+	stateAddr string
+
+	supervisor *stack.Supervisor
+	// extra supervises services beside the five.
+	extra      []*stack.Supervisor
+	services   map[string]stack.Service
+	http       map[string]string // health addresses
+	feeder     *feeder
+	collector  *demo.Collector
+	watch      *watch
+	background errgroup.Group
+	stop       context.CancelFunc
+
+	mu     sync.Mutex
+	deaths []stack.Event
+
+	// What the scenario says of itself.
+	measured []measurement
+	notes    []string
+	found    []invariant.Violation
+	expects  expectation
+	// endings undo what the scenario has done to the ground.
+	endings []func() error
+}
+
+// expectation is in what a scenario's outcome differs from an undisturbed run's.
+type expectation struct {
+	// moreAlerts than the traffic's ground truth, and moreLetters: the scenario has
+	// sent records of its own. The oracle's verdict holds in any case.
+	moreAlerts, moreLetters bool
+	// rolledBack: the state was wiped or rolled back, so that its places go back too.
+	rolledBack bool
+	// refused: the product must not go on, so there is no end to wait for and nothing
+	// whole to check; the scenario has looked for itself.
+	refused bool
+}
+
+// measurement is a time to recover.
+type measurement struct {
+	what    string
+	seconds float64
+}
+
+const (
+	// patience ends a wait that would last for ever.
+	patience = 90 * time.Second
+	glance   = 10 * time.Millisecond
+)
+
+var cardKey = base64.StdEncoding.EncodeToString([]byte("settlewatch faults: not a secret"))
+
+// begin empties the ground, starts the services, and holds the feed at its start.
+func (g *ground) begin(ctx context.Context, s Scenario, seed uint64, payments int, dir string) (*world, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make a folder for the run: %w", err)
+	}
+	w := &world{
+		ground: g, ctx: ctx, dir: dir, dice: rand.New(rand.NewPCG(seed, uint64(s.Number))),
+		services: map[string]stack.Service{}, http: map[string]string{}, collector: demo.NewCollector(),
+		options: traffic.Options{Seed: seed, Payments: payments}, stateAddr: g.redis.Addr(),
+	}
+	if s.traffic != nil {
+		s.traffic(&w.options)
+	}
+	var err error
+	if w.traffic, err = traffic.New(w.options); err != nil {
+		return nil, err
+	}
+	abilities, err := demo.Abilities()
+	if err != nil {
+		return nil, err
+	}
+	config := traffic.Config(abilities, w.traffic.Sources(boot.Profile, boot.ProfileVersion)...)
+	if err := g.empty(ctx, config); err != nil {
+		return nil, fmt.Errorf("empty the servers: %w", err)
+	}
+	return w, w.start(s, config)
+}
+
+func (w *world) start(s Scenario, _ *event.Config) (err error) {
+	running, stop := context.WithCancel(w.ctx)
+	w.stop = stop
+	var services []stack.Service
+	for _, name := range demo.Services {
+		service, err := w.service(name, name)
+		if err != nil {
+			return err
+		}
+		if s.env != nil {
+			service.Env = append(service.Env, s.env(name)...)
+		}
+		w.services[name] = service
+		services = append(services, service)
+	}
+	if w.supervisor, err = stack.Supervise(w.ctx, w.dir, services, w.saw); err != nil {
+		return err
+	}
+	w.background.Go(func() error { return w.collector.Run(running, w.bus, nil) })
+	w.watch = newWatch(w)
+	w.background.Go(func() error { w.watch.run(running); return nil })
+	records := w.traffic.Records()
+	if s.order != nil {
+		records = s.order(w, records)
+	}
+	w.feeder = newFeeder(records)
+	w.background.Go(func() error { return w.feeder.run(running, w.bus) })
+	return nil
+}
+
+// service is how a service is started: the settings that an operator would make.
+func (w *world) service(binary, name string) (stack.Service, error) {
+	port, err := servers.FreePort()
+	if err != nil {
+		return stack.Service{}, err
+	}
+	w.http[name] = fmt.Sprintf("127.0.0.1:%d", port)
+	return stack.Service{
+		Name: name, Path: w.binaries[binary],
+		Env: []string{
+			"SETTLEWATCH_KAFKA_BROKERS=" + w.kafka.Addr(),
+			"SETTLEWATCH_KAFKA_SESSION_TIMEOUT=" + session.String(),
+			"SETTLEWATCH_REDIS_ADDRS=" + w.redisProxy.addr(),
+			"SETTLEWATCH_CLICKHOUSE_DSN=clickhouse://" + w.clickProxy.addr() + "/default",
+			"SETTLEWATCH_CARD_KEY_ID=faults", "SETTLEWATCH_CARD_KEY=" + cardKey,
+			"SETTLEWATCH_HTTP_ADDR=" + w.http[name],
+			"SETTLEWATCH_STALL_AFTER=" + stallAfter.String(),
+		},
+	}, nil
+}
+
+func (w *world) saw(e stack.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if e.Kind == stack.Died {
+		w.deaths = append(w.deaths, e)
+	}
+}
+
+// end stops the services and everything around them.
+func (w *world) end() error {
+	var errs []error
+	for _, s := range append(w.extra, w.supervisor) {
+		if s != nil {
+			errs = append(errs, s.Stop())
+		}
+	}
+	if w.stop != nil {
+		w.stop()
+	}
+	if err := w.background.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		errs = append(errs, err)
+	}
+	for i := len(w.endings) - 1; i >= 0; i-- {
+		errs = append(errs, w.endings[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// until looks again and again until seen says true.
+func (w *world) until(what string, seen func() (bool, error)) error {
+	deadline := time.Now().Add(patience)
+	tick := time.NewTicker(glance)
+	defer tick.Stop()
+	for {
+		done, err := seen()
+		if err != nil {
+			return fmt.Errorf("wait until %s: %w", what, err)
+		}
+		if done {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("wait until %s: still not after %s", what, patience)
+		}
+		select {
+		case <-w.ctx.Done():
+			return fmt.Errorf("wait until %s: %w", what, context.Cause(w.ctx))
+		case <-tick.C:
+		}
+	}
+}
+
+// pause lets time pass: for faults that last.
+func (w *world) pause(d time.Duration) error {
+	select {
+	case <-w.ctx.Done():
+		return context.Cause(w.ctx)
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// between is a random duration, by the run's seed.
+func (w *world) between(low, high time.Duration) time.Duration {
+	return low + time.Duration(w.dice.Int64N(int64(high-low)))
+}
+
+// signal sends a signal to a service.
+func (w *world) signal(name string, s syscall.Signal) error {
+	pid := w.supervisor.Pid(name)
+	if pid == 0 {
+		return fmt.Errorf("%s does not run", name)
+	}
+	if err := syscall.Kill(pid, s); err != nil {
+		return fmt.Errorf("send %s to %s: %w", s, name, err)
+	}
+	return nil
+}
+
+// progress is how far something is.
+type progress func() (int64, error)
+
+// recovery measures from now until the progress has gone beyond what it is now.
+func (w *world) recovery(what string, p progress) error {
+	before, err := p()
+	if err != nil {
+		return err
+	}
+	return w.recoverBeyond(what, p, before)
+}
+
+// recoverBeyond measures from now until the progress is beyond before.
+func (w *world) recoverBeyond(what string, p progress, before int64) error {
+	began := time.Now()
+	err := w.until(what+" goes on", func() (bool, error) {
+		now, err := p()
+		return now > before, err
+	})
+	w.measured = append(w.measured, measurement{what, time.Since(began).Seconds()})
+	return err
+}
+
+func (w *world) note(format string, args ...any) {
+	w.notes = append(w.notes, fmt.Sprintf(format, args...))
+}
+
+func (w *world) log(name string) string {
+	text, err := os.ReadFile(filepath.Join(w.dir, "logs", name+".log"))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
