@@ -37,7 +37,9 @@ compared by benchstat, and the instructions that some of them execute, counted b
 callgrind, which do not depend on the machine's mood.
 
 It needs git and Go, benchstat on PATH (` + "`make bench-compare`" + ` installs it), and valgrind
-for the instructions.`,
+for the instructions.
+
+Exit status: 0 measured, 2 could not run.`,
 		Example: `  make bench-compare BASE=main~5
   settlewatch bench revisions --base v0.3.0 --rounds 7
   settlewatch bench revisions --base HEAD --rounds 0            benchmarks and instructions only`,
