@@ -270,8 +270,12 @@ func (b *bucket) reindex(n int) {
 	}
 }
 
-// pack is the snapshot form of the bucket: entries as in a delta.
+// pack is the snapshot form of the bucket: entries as in a delta. An array that is
+// mostly empty, as after a day on which much ended, is given back.
 func (b *bucket) pack() []byte {
+	if live := len(b.array) - b.dead; live+live/2 < cap(b.array) {
+		b.compact(slices.Grow([]byte(nil), live+live/8))
+	}
 	out := make([]byte, 0, len(b.array)-b.dead)
 	for e := range b.entries() {
 		p := e.payload()

@@ -16,7 +16,7 @@ import (
 // and after a few minutes the ring is empty.
 const (
 	minSnapshotBytes = 64 << 10
-	snapshotShare    = 2
+	snapshotShare    = 3
 	silentBytes      = 1
 )
 

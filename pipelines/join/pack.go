@@ -17,7 +17,8 @@ import (
 //	next moment   varint
 //	template      arrival, amount, currency, merchant, terminal and channel of the
 //	              first event that was folded: most of what follows repeats them
-//	body          once judged: its length, then cursors and judged facts (packBody)
+//	body          once judged: its length if facts are pending, then cursors and
+//	              judged facts (packBody)
 //	pending facts until the end: an arrival is appended without unpacking
 //
 // Numbers are varints, signed ones zigzag; texts and ids of no fixed length are
@@ -34,6 +35,7 @@ const (
 	flagPlain                // see plain.go
 	flagLine                 // of a plain one: a line is among its facts
 	flagDeferred             // moments of its pending facts may have passed without being judged
+	flagWhole                // the body goes to the end: nothing is pending
 )
 
 // A template is what facts are packed in difference to.
@@ -46,7 +48,29 @@ func templateOf(f *pendingFact) template {
 	return template{f.arrival, f.amount, f.currency, f.merchant, f.terminal, f.channel}
 }
 
-const dayMs = 24 * 60 * 60 * 1000
+const (
+	minuteMs = 60 * 1000
+	dayMs    = 24 * 60 * minuteMs
+)
+
+// appendMoment writes a time in the coarsest unit that is exact: due times are
+// whole minutes, other moments a difference to base.
+func appendMoment(b []byte, t, base int64) []byte {
+	switch d := t - base; {
+	case t%minuteMs == 0:
+		return binary.AppendVarint(b, t/minuteMs<<2|inMinutes)
+	case d == d<<2>>2:
+		return binary.AppendVarint(b, d<<2|inMs)
+	default:
+		return binary.AppendVarint(binary.AppendVarint(b, inFull), d)
+	}
+}
+
+const (
+	inMs = iota
+	inMinutes
+	inFull // the difference follows: it does not fit beside its unit
+)
 
 // date is the template's day, what dates are packed in difference to.
 func (t *template) date() int32 { return int32(t.arrival / dayMs) }
@@ -95,6 +119,21 @@ func appendText(b []byte, s string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s)))
 	return append(b, s...)
 }
+
+// appendCurrency writes the place of a usual currency in usualCurrencies, else the
+// code itself, its length after those.
+func appendCurrency(b []byte, code string) []byte {
+	for i, c := range usualCurrencies {
+		if c == code {
+			return append(b, byte(i))
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(len(code)+len(usualCurrencies)))
+	return append(b, code...)
+}
+
+// usualCurrencies is part of the stored format.
+var usualCurrencies = [...]string{"CNY", "HKD", "MOP", "TWD", "USD", "EUR", "JPY", "KRW", "SGD", "GBP", "AUD", "THB"}
 
 // Parts of a packed fact. The usual ones come first: their mask is one byte or two.
 const (
@@ -174,11 +213,48 @@ func (f *fact) namesItself() bool {
 	return true
 }
 
+// A shape is what kind of fact it is, in three bytes. The usual ones are one byte,
+// their place in usualShapes; the others follow a byte that is none of those.
+type shape [3]byte
+
+func (f *fact) shape() shape {
+	return shape{byte(f.kind), byte(f.operation) | byte(f.outcome)<<4, byte(f.mode) | byte(f.stage)<<4}
+}
+
+const unusualShape = 255
+
+// usualShapes is part of the stored format: it may only grow at its end.
+var usualShapes = [...]shape{
+	newlyAccepted(event.Kind_KIND_AUTHORIZATION, event.Mode_MODE_SINGLE, 0),
+	newlyAccepted(event.Kind_KIND_AUTHORIZATION, event.Mode_MODE_DUAL, 0),
+	newlyAccepted(event.Kind_KIND_CAPTURE, 0, 0),
+	newlyAccepted(event.Kind_KIND_CAPTURE, event.Mode_MODE_SINGLE, 0),
+	newlyAccepted(event.Kind_KIND_CAPTURE, event.Mode_MODE_DUAL, 0),
+	newlyAccepted(event.Kind_KIND_SETTLEMENT, 0, event.Stage_STAGE_PAID_OUT),
+	newlyAccepted(event.Kind_KIND_SETTLEMENT, 0, event.Stage_STAGE_CLEARED),
+	newlyAccepted(event.Kind_KIND_SETTLEMENT, event.Mode_MODE_FILE, event.Stage_STAGE_PAID_OUT),
+	newlyAccepted(event.Kind_KIND_SETTLEMENT, event.Mode_MODE_FILE, event.Stage_STAGE_CLEARED),
+}
+
+func newlyAccepted(k event.Kind, m event.Mode, s event.Stage) shape {
+	f := fact{kind: k, operation: event.Operation_OPERATION_NEW, outcome: event.Outcome_OUTCOME_ACCEPTED, mode: m, stage: s}
+	return f.shape()
+}
+
+func (s shape) append(b []byte) []byte {
+	for i := range usualShapes {
+		if usualShapes[i] == s {
+			return append(b, byte(i))
+		}
+	}
+	return append(b, unusualShape, s[0], s[1], s[2])
+}
+
 func appendFact(b []byte, f *fact, t *template) []byte {
 	m := f.mask(t)
 	b = binary.AppendUvarint(b, m)
 	b = append(b, f.id[:]...)
-	b = append(b, byte(f.kind), byte(f.operation)|byte(f.outcome)<<4, byte(f.mode)|byte(f.stage)<<4)
+	b = f.shape().append(b)
 	b = binary.AppendUvarint(b, uint64(f.source))
 	b = binary.AppendVarint(b, f.offset)
 	if m&otherAmount != 0 {
@@ -286,10 +362,10 @@ func appendPending(b []byte, f *pendingFact, t *template) []byte {
 func appendHead(b []byte, flags byte, key event.PaymentKey, epoch uint64, next int64, t *template) []byte {
 	b = appendText(append(b, flags), string(key))
 	b = binary.AppendUvarint(b, epoch)
-	b = binary.AppendVarint(b, next)
+	b = appendMoment(b, next, 0)
 	b = binary.AppendVarint(b, t.arrival)
 	b = binary.AppendVarint(b, t.amount)
-	b = appendText(b, t.currency)
+	b = appendCurrency(b, t.currency)
 	b = appendText(b, t.merchant)
 	b = appendText(b, t.terminal)
 	return appendText(b, t.channel)
@@ -321,7 +397,7 @@ func (h *history) packBody(b []byte) []byte {
 	set(h.events != uint32(len(h.facts)) || h.repeats|h.conflicts|h.overflow != 0, bodyCounts)
 	set(len(h.alerts) > 0, bodyAlerts)
 	// The judged moment comes first: a new event looks at it, and at nothing else.
-	b = binary.AppendVarint(b, h.judged-t.arrival)
+	b = appendMoment(b, h.judged, t.arrival)
 	b = append(b, m)
 	b = binary.AppendVarint(b, h.last-t.arrival)
 	b = binary.AppendUvarint(b, h.version)
@@ -368,14 +444,19 @@ func (h *history) packCursors(b []byte) []byte {
 
 // pack appends the whole payment to b; scratch is for the body.
 func (h *history) pack(b, scratch []byte, next int64) (packed, scratchOut []byte) {
-	flags := h.flags &^ flagBody
+	flags := h.flags &^ (flagBody | flagWhole)
 	if h.judged != hop.Never {
 		flags |= flagBody
+		if len(h.pending) == 0 {
+			flags |= flagWhole
+		}
 	}
 	b = appendHead(b, flags, h.key, h.epoch, next, &h.template)
 	if flags&flagBody != 0 {
 		scratch = h.packBody(scratch[:0])
-		b = binary.AppendUvarint(b, uint64(len(scratch)))
+		if flags&flagWhole == 0 {
+			b = binary.AppendUvarint(b, uint64(len(scratch)))
+		}
 		b = append(b, scratch...)
 	}
 	for i := range h.pending {
@@ -394,6 +475,7 @@ type head struct {
 	template template
 	epochAt  int // where the epoch stands
 	restAt   int // and what follows the next moment
+	bodyAt   int // and what follows the template
 }
 
 // peek reads the head of a packed payment; its texts are parts of b.
@@ -403,13 +485,16 @@ func peek(b []byte) (h head, err error) {
 	h.key = event.PaymentKey(u.text())
 	h.epochAt = len(b) - len(u.b)
 	h.epoch = u.uvarint()
-	h.next = u.varint()
+	h.next = u.moment(0)
 	h.restAt = len(b) - len(u.b)
 	u.template(&h.template)
+	h.bodyAt = len(b) - len(u.b)
 	h.judged = hop.Never
 	if h.flags&flagBody != 0 {
-		u.uvarint()
-		h.judged = h.template.arrival + u.varint()
+		if h.flags&flagWhole == 0 {
+			u.uvarint()
+		}
+		h.judged = u.moment(h.template.arrival)
 	}
 	return h, u.err
 }

@@ -109,6 +109,8 @@ func TestUnpackNoticesDamage(t *testing.T) {
 		pending := h.pending
 		h.pending = nil
 		packed, body := h.pack(nil, nil, 0)
+		packed = append(appendHead(nil, flagBody, h.key, h.epoch, 0, &h.template), binary.AppendUvarint(nil, uint64(len(body)))...)
+		packed = append(packed, body...)
 		var got history
 		for cut := range len(packed) {
 			if err := got.unpack(packed[:cut]); !errors.Is(err, errCorrupt) {

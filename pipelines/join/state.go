@@ -193,14 +193,18 @@ func (s *State) take(o *event.Origin, key event.PaymentKey, f *pendingFact) erro
 		s.packed = appendHead(s.packed[:0], flags, key, s.epoch, next, &h.template)
 		s.packed = append(s.packed, s.tail...)
 		s.payments.set(b, slot, hash, s.packed)
-	case flags == h.flags && next == h.next && s.epoch == h.epoch:
+	case flags == h.flags && next == h.next && s.epoch == h.epoch && flags&flagWhole == 0:
 		s.payments.extend(b, slot, hash, s.tail)
 	default:
 		old := b.payment(slot)
-		s.packed = append(append(s.packed[:0], flags), old[1:h.epochAt]...)
+		s.packed = append(append(s.packed[:0], flags&^flagWhole), old[1:h.epochAt]...)
 		s.packed = binary.AppendUvarint(s.packed, s.epoch)
-		s.packed = binary.AppendVarint(s.packed, next)
-		s.packed = append(append(s.packed, old[h.restAt:]...), s.tail...)
+		s.packed = appendMoment(s.packed, next, 0)
+		s.packed = append(s.packed, old[h.restAt:h.bodyAt]...)
+		if flags&flagWhole != 0 {
+			s.packed = binary.AppendUvarint(s.packed, uint64(len(old)-h.bodyAt))
+		}
+		s.packed = append(append(s.packed, old[h.bodyAt:]...), s.tail...)
 		s.payments.set(b, slot, hash, s.packed)
 	}
 	if next != before && group != noGroup {

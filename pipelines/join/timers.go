@@ -97,13 +97,16 @@ func (s *timerSlot) add(f farTimer) {
 // run of the earliest moment.
 func (t *timers) due(frontier int64, payments *table, r rejudge) bool {
 	for t.at == len(t.run) {
-		t.run, t.keys, t.at = t.run[:0], t.keys[:0], 0
+		t.run, t.keys, t.at = kept(t.run), kept(t.keys), 0
 		switch {
 		case len(t.near) > 0:
 			if t.near[0].moment >= frontier {
 				return false
 			}
 			t.gather(payments, r)
+			if len(t.near) == 0 {
+				t.near = kept(t.near)
+			}
 		case len(t.order) > 0:
 			if t.order[0]<<slotShift >= frontier {
 				return false
@@ -114,6 +117,15 @@ func (t *timers) due(frontier int64, payments *table, r rejudge) bool {
 		}
 	}
 	return t.moment < frontier
+}
+
+// kept is the room of a slice for use again, unless a busy moment made it large: a
+// day's payments are due at one.
+func kept[E any](s []E) []E {
+	if cap(s) > 1<<16 {
+		return nil
+	}
+	return s[:0]
 }
 
 // approach takes the timers of the next slot into the heap.

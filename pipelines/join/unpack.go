@@ -76,11 +76,47 @@ func (u *unpacker) id() (id event.ID) {
 	return id
 }
 
+// moment reads what appendMoment wrote.
+func (u *unpacker) moment(base int64) int64 {
+	v := u.varint()
+	switch v & 3 {
+	case inMs:
+		return base + v>>2
+	case inMinutes:
+		return v >> 2 * minuteMs
+	case inFull:
+		return base + u.varint()
+	default:
+		u.fail()
+		return 0
+	}
+}
+
+func (u *unpacker) currency() string {
+	n := u.uvarint()
+	if n < uint64(len(usualCurrencies)) {
+		return usualCurrencies[n]
+	}
+	return view(u.bytes(n - uint64(len(usualCurrencies))))
+}
+
 func (u *unpacker) template(t *template) {
 	t.arrival = u.varint()
 	t.amount = u.varint()
-	t.currency = u.text()
+	t.currency = u.currency()
 	t.merchant, t.terminal, t.channel = u.text(), u.text(), u.text()
+}
+
+func (u *unpacker) shape() (s shape) {
+	switch i := u.byte(); {
+	case int(i) < len(usualShapes):
+		s = usualShapes[i]
+	case i == unusualShape:
+		copy(s[:], u.bytes(uint64(len(s))))
+	default:
+		u.fail()
+	}
+	return s
 }
 
 // fact reads what appendFact wrote, and names the fact's capture where that is
@@ -89,11 +125,10 @@ func (u *unpacker) fact(f *fact, t *template) {
 	*f = fact{approved: absent, total: absent, stays: absent, holdUntil: absent, amount: t.amount, currency: t.currency}
 	m := u.uvarint()
 	f.id = u.id()
-	f.kind = event.Kind(u.byte())
-	b := u.byte()
-	f.operation, f.outcome = event.Operation(b&15), event.Outcome(b>>4)
-	b = u.byte()
-	f.mode, f.stage = event.Mode(b&15), event.Stage(b>>4)
+	s := u.shape()
+	f.kind = event.Kind(s[0])
+	f.operation, f.outcome = event.Operation(s[1]&15), event.Outcome(s[1]>>4)
+	f.mode, f.stage = event.Mode(s[2]&15), event.Stage(s[2]>>4)
 	f.source = int(u.uvarint())
 	f.offset = u.varint()
 	if m&otherAmount != 0 {
@@ -195,10 +230,14 @@ func (h *history) unpack(b []byte) error {
 	h.flags = u.byte()
 	h.key = event.PaymentKey(u.text())
 	h.epoch = u.uvarint()
-	u.varint() // the next moment
+	u.moment(0) // the next one
 	u.template(&h.template)
 	if h.flags&flagBody != 0 {
-		body := unpacker{b: u.bytes(u.uvarint()), names: &h.names}
+		length := uint64(len(u.b))
+		if h.flags&flagWhole == 0 {
+			length = u.uvarint()
+		}
+		body := unpacker{b: u.bytes(length), names: &h.names}
 		h.unpackBody(&body)
 		if body.err != nil || h.judged == hop.Never {
 			return corrupt(h.key)
@@ -216,7 +255,7 @@ func (h *history) unpack(b []byte) error {
 
 func (h *history) unpackBody(u *unpacker) {
 	t := &h.template
-	h.judged = t.arrival + u.varint()
+	h.judged = u.moment(t.arrival)
 	m := u.byte()
 	h.last = t.arrival + u.varint()
 	h.version = u.uvarint()
