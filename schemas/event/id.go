@@ -33,10 +33,18 @@ func NewID(parts ...string) ID {
 func IDFromBytes(b []byte) (ID, error) {
 	var id ID
 	if len(b) != len(id) {
-		return ID{}, fmt.Errorf("event id of %d bytes, want %d", len(b), len(id))
+		return ID{}, idSizeError(len(b))
 	}
 	copy(id[:], b)
 	return id, nil
+}
+
+// idSizeError is how long the bytes were. It is made for every absent id, whose
+// reader does not look at it, and therefore not of text.
+type idSizeError int
+
+func (e idSizeError) Error() string {
+	return fmt.Sprintf("event id of %d bytes, want %d", int(e), len(ID{}))
 }
 
 // String is the ID in 32 hexadecimal digits.

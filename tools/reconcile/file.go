@@ -15,7 +15,6 @@ import (
 	"settlewatch/pipelines/profile"
 	"settlewatch/schemas/deadletter"
 	"settlewatch/schemas/event"
-	"settlewatch/schemas/topic"
 )
 
 // rejectionsKept of each file, in order; all are counted.
@@ -199,17 +198,22 @@ func interruptible(ctx context.Context, r io.Reader) io.Reader {
 type reading struct {
 	*run
 	*file
-	ctx     context.Context
-	batches [][]item // by shard
-	last    place
+	last place
 }
+
+// recordsBetweenLooks is how many records are read between two looks at whether
+// somebody has ended the run.
+const recordsBetweenLooks = 512
 
 // readFile reads one file to its end. What is wrong with its records is counted;
 // what is wrong with the file as a whole is kept for checkFiles. An error is
 // final for the run.
 func (r *run) readFile(ctx context.Context, f *file) error {
-	in := &reading{run: r, file: f, ctx: ctx, batches: make([][]item, len(r.shards))}
-	for record, err := range r.Profile.Read(f.name, &f.input) {
+	in := &reading{run: r, file: f}
+	for record, err := range r.Profile.Lend(f.name, &f.input) {
+		if in.records%recordsBetweenLooks == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
 			if err := in.broken(err); err != nil {
 				return err
@@ -222,11 +226,6 @@ func (r *run) readFile(ctx context.Context, f *file) error {
 	}
 	if f.input.failed != nil && ctx.Err() == nil {
 		return fmt.Errorf("read %s: %w", f.name, f.input.failed)
-	}
-	for shard := range in.batches {
-		if err := in.send(shard); err != nil {
-			return err
-		}
 	}
 	return ctx.Err()
 }
@@ -282,31 +281,14 @@ func (in *reading) take(record *profile.Record) error {
 			continue
 		}
 		in.events++
-		shard := int(topic.Partition([]byte(e.PaymentKey), len(in.shards)))
-		in.batches[shard] = append(in.batches[shard], item{
+		err := in.shardOf(e.PaymentKey).fold(item{
 			event: e, source: in.sources[feed], file: in.number, arrivalMs: record.ArrivalMs, place: in.last,
 		})
-		if len(in.batches[shard]) == batchItems {
-			if err := in.send(shard); err != nil {
-				return err
-			}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-func (in *reading) send(shard int) error {
-	batch := in.batches[shard]
-	if len(batch) == 0 {
-		return nil
-	}
-	in.batches[shard] = make([]item, 0, batchItems)
-	select {
-	case <-in.ctx.Done():
-		return in.ctx.Err()
-	case in.shards[shard].in <- batch:
-		return nil
-	}
 }
 
 // letter writes a rejected record as a dead letter.

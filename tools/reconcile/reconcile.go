@@ -27,6 +27,7 @@ import (
 
 	"settlewatch/pipelines/profile"
 	"settlewatch/schemas/event"
+	"settlewatch/schemas/topic"
 )
 
 // Options of a run.
@@ -178,6 +179,9 @@ func (r *run) startShards() error {
 	if n <= 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
+	if n > 1 {
+		n *= shardsPerWorker
+	}
 	for range n {
 		s, err := newShard(config, r.AsOfMs)
 		if err != nil {
@@ -188,15 +192,22 @@ func (r *run) startShards() error {
 	return nil
 }
 
+// shardsPerWorker, so that the readers of two files seldom want the same shard.
+const shardsPerWorker = 4
+
+// shardOf joins the payment.
+func (r *run) shardOf(key string) *shard {
+	if len(r.shards) == 1 {
+		return r.shards[0]
+	}
+	return r.shards[topic.Partition([]byte(key), len(r.shards))]
+}
+
 // readAll reads the files side by side and folds what they hold. The order among
 // files changes nothing: all of a payment's events are sorted before they are
 // judged, and nothing is judged before the end.
 func (r *run) readAll(ctx context.Context) error {
-	folds, foldCtx := errgroup.WithContext(ctx)
-	for _, s := range r.shards {
-		folds.Go(func() error { return s.run(foldCtx) })
-	}
-	reads, readCtx := errgroup.WithContext(foldCtx)
+	reads, readCtx := errgroup.WithContext(ctx)
 	reads.SetLimit(max(1, runtime.GOMAXPROCS(0)))
 	if r.Rejects != nil {
 		reads.SetLimit(1)
@@ -205,14 +216,7 @@ func (r *run) readAll(ctx context.Context) error {
 	for _, f := range r.files {
 		reads.Go(func() error { return r.readFile(readCtx, f) })
 	}
-	err := reads.Wait()
-	for _, s := range r.shards {
-		close(s.in)
-	}
-	if folded := folds.Wait(); err == nil {
-		err = folded
-	}
-	if err != nil {
+	if err := reads.Wait(); err != nil {
 		return err
 	}
 	return r.checkFiles()

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"settlewatch/pipelines/join"
@@ -10,7 +11,8 @@ import (
 	"settlewatch/schemas/payment"
 )
 
-// item is one event on its way from a file into a shard.
+// item is one event on its way from a file into a shard. The event is the reader's
+// again when it has been folded.
 type item struct {
 	event     *event.Event
 	source    string // of the file and feed
@@ -25,15 +27,15 @@ type place struct {
 	index uint32
 }
 
-// batchItems is how many events go to a shard together.
-const batchItems = 512
-
 // shard joins a part of the payments.
 type shard struct {
-	in       chan []item
+	mu       sync.Mutex // the readers of all files fold into it
 	state    *join.State
 	asOfMs   int64
 	record   event.LogRecord // used again for every step
+	origin   event.Origin
+	body     event.LogRecord_Event
+	out      join.Output
 	alerts   []*alert.Alert
 	payments map[string]*standing
 	ended    []*standing // lives that ended and whose key began anew
@@ -44,40 +46,23 @@ type shard struct {
 const configSource = "config/config.v1/0/config@1"
 
 func newShard(config *event.Config, asOfMs int64) (*shard, error) {
-	s := &shard{
-		in: make(chan []item, 4), state: join.New(), asOfMs: asOfMs, payments: make(map[string]*standing),
-	}
+	s := &shard{state: join.New(), asOfMs: asOfMs, payments: make(map[string]*standing)}
+	s.record.Origin, s.record.Body = &s.origin, &s.body
 	err := s.state.Step(&event.LogRecord{
 		Origin: &event.Origin{Source: configSource}, Body: &event.LogRecord_Config{Config: config},
 	}, new(join.Output))
 	return s, err
 }
 
-// run folds what comes until the channel is closed. Nothing is marked, so nothing
-// is judged, and every event counts from its own arrival.
-func (s *shard) run(ctx context.Context) error {
-	origin, body := new(event.Origin), new(event.LogRecord_Event)
-	s.record.Origin, s.record.Body = origin, body
-	var out join.Output
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case batch, more := <-s.in:
-			if !more {
-				return nil
-			}
-			for i := range batch {
-				it := &batch[i]
-				s.notes.add(it)
-				origin.Source, origin.Offset, origin.Index = it.source, it.line, it.index
-				s.record.ArrivalMs, body.Event = it.arrivalMs, it.event
-				if err := s.state.Step(&s.record, &out); err != nil {
-					return err
-				}
-			}
-		}
-	}
+// fold takes one event. Nothing is marked, so nothing is judged, and every event
+// counts from its own arrival.
+func (s *shard) fold(it item) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notes.add(&it)
+	s.origin.Source, s.origin.Offset, s.origin.Index = it.source, it.line, it.index
+	s.record.ArrivalMs, s.body.Event = it.arrivalMs, it.event
+	return s.state.Step(&s.record, &s.out)
 }
 
 // judge marks every source and drains. Only the last mark moves the frontier. What
@@ -99,7 +84,7 @@ func (s *shard) judge(ctx context.Context, sources []string, judged *atomic.Int6
 		for _, p := range out.Payments {
 			s.keep(p)
 		}
-		out.Alerts, out.Payments = out.Alerts[:0], out.Payments[:0]
+		out.Reset()
 		if !s.state.Pending() {
 			return nil
 		}
