@@ -127,8 +127,8 @@ again with the corrected ones, they are repeats.
 Corrections: --set and --unset change fields of the raw record, which works on
 several places at once; they need a record that is a JSON object. --file gives one
 whole corrected record (- reads standard input), as its sender writes it: the text of
-a dead letter is masked, and a masked card number is not sent again. With none of them the same bytes are tried again, which helps where the
-decoder was changed since.
+a dead letter is masked, and a masked card number is not sent again. With none of
+them the same bytes are tried again, which helps where the decoder was changed since.
 
 The record arrives when it is appended: a due time that has passed is judged then.
 In a topic that is played (backfill, demonstration) the clock is that of the
