@@ -146,7 +146,9 @@ func (s *State) Step(r *event.LogRecord, out *Output) error {
 			return err
 		}
 	case *event.LogRecord_Mark:
-		s.hop.Mark(r.Origin.Source, body.Mark.TMs)
+		if s.knows(body.Mark) {
+			s.hop.Mark(r.Origin.Source, body.Mark.TMs)
+		}
 	case *event.LogRecord_Config:
 		if _, fresh := s.hop.Accept(r.Origin); fresh {
 			if err := s.configure(body.Config, r.Origin.Offset, out); err != nil {
@@ -251,6 +253,13 @@ func (r rejudge) next(h *head) int64 {
 		return h.next
 	}
 	return min(h.next, max(r.from, h.judged+1))
+}
+
+// knows tells whether the CONFIG that a mark was made under stands before it. One
+// that comes earlier may speak of a time in which records lay in a source that this
+// partition does not wait for yet.
+func (s *State) knows(m *event.Mark) bool {
+	return m.Configs == 0 || s.config != nil && m.Configs <= uint64(s.configNumber)+1
 }
 
 // configure puts a CONFIG in force. Every payment is judged once more, at its

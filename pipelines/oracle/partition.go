@@ -59,6 +59,9 @@ func (p *partition) read(r *event.LogRecord) error {
 			}
 		}
 	case *event.LogRecord_Mark:
+		if body.Mark.Configs > uint64(p.number+1) {
+			break // its ingest knew a CONFIG that has not come here yet
+		}
 		if t, marked := p.marks[r.Origin.Source]; !marked || body.Mark.TMs > t {
 			p.marks[r.Origin.Source] = body.Mark.TMs
 		}

@@ -17,6 +17,7 @@ import (
 type Configs struct {
 	mu     sync.Mutex
 	latest *event.Config
+	number int64 // of the latest
 	clocks map[string]event.Clock
 	places map[string][]*event.ExpectedSource // by raw partition
 }
@@ -76,12 +77,12 @@ func (c *Configs) read(ctx context.Context, reader Reader, offset int64) (next i
 		if err := config.UnmarshalVT(r.Value); err != nil {
 			return 0, fmt.Errorf("decode configuration %d: %w", r.Offset, err)
 		}
-		c.set(config)
+		c.set(config, r.Offset)
 	}
 	return max(offset, batch.Next), nil
 }
 
-func (c *Configs) set(config *event.Config) {
+func (c *Configs) set(config *event.Config, number int64) {
 	clocks, places := make(map[string]event.Clock), make(map[string][]*event.ExpectedSource)
 	for _, g := range config.Groups {
 		for _, s := range g.Sources {
@@ -93,7 +94,9 @@ func (c *Configs) set(config *event.Config) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.latest, c.clocks, c.places = config, clocks, places
+	if c.latest == nil || number > c.number { // who catches up may be behind who follows
+		c.latest, c.number, c.clocks, c.places = config, number, clocks, places
+	}
 }
 
 // Clock of a source: CLOCK_UNKNOWN where the latest CONFIG does not expect it.
@@ -101,6 +104,16 @@ func (c *Configs) Clock(source string) event.Clock {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.clocks[source]
+}
+
+// Count is how many CONFIGs there are up to the latest, 0 before the first.
+func (c *Configs) Count() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.latest == nil {
+		return 0
+	}
+	return uint64(c.number) + 1
 }
 
 // Latest CONFIG, nil before the first.

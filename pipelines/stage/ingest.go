@@ -265,7 +265,7 @@ func (s *ingestion) takeMark(ctx context.Context, raw *Record, t int64) error {
 		switch s.Configs.Clock(s.source) {
 		case event.Clock_CLOCK_PLAYED:
 			s.pause(Pause{})
-			return s.queue.mark(s.source, t)
+			return s.queue.mark(s.source, t, 0) // it lies in the source, whatever CONFIG says
 		case event.Clock_CLOCK_LIVE:
 			s.pause(Pause{})
 			return s.refuse(raw, ErrMarkInLive)
@@ -298,7 +298,8 @@ func (s *ingestion) mark(ctx context.Context, now time.Time) error {
 		return err
 	}
 	s.marked, s.markedT = now, t
-	return s.queue.mark(s.source, t)
+	// Counted now, hence not fewer than what was decided by.
+	return s.queue.mark(s.source, t, s.Configs.Count())
 }
 
 // topicExpected: a raw partition that CONFIG does not know yet stops its topic's

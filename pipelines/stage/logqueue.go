@@ -48,10 +48,10 @@ func (q *logQueue) event(source string, raw *Record, index uint32, e *event.Even
 	return nil
 }
 
-// mark queues a mark in every partition.
-func (q *logQueue) mark(source string, t int64) error {
+// mark queues a mark in every partition. configs is how many CONFIGs it rests on.
+func (q *logQueue) mark(source string, t int64, configs uint64) error {
 	q.origin.Source, q.origin.Offset, q.origin.Index = source, 0, 0
-	q.record.ArrivalMs, q.record.Body = t, &event.LogRecord_Mark{Mark: &event.Mark{TMs: t}}
+	q.record.ArrivalMs, q.record.Body = t, &event.LogRecord_Mark{Mark: &event.Mark{TMs: t, Configs: configs}}
 	value, err := q.encode()
 	if err != nil {
 		return err

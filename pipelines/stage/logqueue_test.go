@@ -39,7 +39,7 @@ func TestLogQueueKeepsWhatItTook(t *testing.T) {
 				Body: &event.LogRecord_Event{Event: e},
 			})
 			if i%1000 == 999 {
-				if err := q.mark("s", int64(i)); err != nil {
+				if err := q.mark("s", int64(i), 0); err != nil {
 					t.Fatal(err)
 				}
 				for p := range int32(partitions) {

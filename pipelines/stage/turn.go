@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,9 @@ func (c *Configs) Turn(source string) Turn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	turn := Turn{From: None, Until: math.MaxInt64}
+	if len(c.places[path.Dir(source)]) == 0 {
+		turn.Others = c.elsewhere(source)
+	}
 	for _, s := range c.places[path.Dir(source)] {
 		if s.Name != source {
 			turn.Others = append(turn.Others, s.Name)
@@ -43,6 +47,29 @@ func (c *Configs) Turn(source string) Turn {
 		}
 	}
 	return turn
+}
+
+// elsewhere are the names that a source of a partition which CONFIG does not know yet
+// would have by the versions that go on at its topic's other partitions; none if its
+// own does, or nothing of the topic is known. It needs the mutex.
+func (c *Configs) elsewhere(source string) (others []string) {
+	mine, place := path.Base(source), path.Dir(source)
+	for other, sources := range c.places {
+		for _, s := range sources {
+			version := path.Base(s.Name)
+			if path.Dir(other) != path.Dir(place) || s.UntilOffset != nil {
+				continue
+			}
+			if version == mine {
+				return nil
+			}
+			if name := place + "/" + version; !slices.Contains(others, name) {
+				others = append(others, name)
+			}
+		}
+	}
+	slices.Sort(others)
+	return others
 }
 
 // Expects tells whether a source of the same raw partition as this one is expected,

@@ -139,8 +139,12 @@ func (*LogRecord_Config) isLogRecord_Body() {}
 
 // "All that lay in this source before T has been appended."
 type Mark struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	TMs           int64                  `protobuf:"varint,1,opt,name=t_ms,json=tMs,proto3" json:"t_ms,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	TMs   int64                  `protobuf:"varint,1,opt,name=t_ms,json=tMs,proto3" json:"t_ms,omitempty"`
+	// How many CONFIGs its ingest had read: which sources it knew. A reader ignores a
+	// mark of more CONFIGs than stand before it in the log; the next one comes at once.
+	// 0: the mark does not depend on it.
+	Configs       uint64 `protobuf:"varint,2,opt,name=configs,proto3" json:"configs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -182,6 +186,13 @@ func (x *Mark) GetTMs() int64 {
 	return 0
 }
 
+func (x *Mark) GetConfigs() uint64 {
+	if x != nil {
+		return x.Configs
+	}
+	return 0
+}
+
 var File_settlewatch_event_v1_record_proto protoreflect.FileDescriptor
 
 const file_settlewatch_event_v1_record_proto_rawDesc = "" +
@@ -194,9 +205,10 @@ const file_settlewatch_event_v1_record_proto_rawDesc = "" +
 	"\x05event\x18\x03 \x01(\v2\x1b.settlewatch.event.v1.EventH\x00R\x05event\x120\n" +
 	"\x04mark\x18\x04 \x01(\v2\x1a.settlewatch.event.v1.MarkH\x00R\x04mark\x126\n" +
 	"\x06config\x18\x05 \x01(\v2\x1c.settlewatch.event.v1.ConfigH\x00R\x06configB\x06\n" +
-	"\x04body\"\x19\n" +
+	"\x04body\"3\n" +
 	"\x04Mark\x12\x11\n" +
-	"\x04t_ms\x18\x01 \x01(\x03R\x03tMsB!Z\x1fsettlewatch/schemas/event;eventb\x06proto3"
+	"\x04t_ms\x18\x01 \x01(\x03R\x03tMs\x12\x18\n" +
+	"\aconfigs\x18\x02 \x01(\x04R\aconfigsB!Z\x1fsettlewatch/schemas/event;eventb\x06proto3"
 
 var (
 	file_settlewatch_event_v1_record_proto_rawDescOnce sync.Once

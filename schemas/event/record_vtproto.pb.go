@@ -162,6 +162,11 @@ func (m *Mark) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Configs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Configs))
+		i--
+		dAtA[i] = 0x10
+	}
 	if m.TMs != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.TMs))
 		i--
@@ -234,6 +239,9 @@ func (m *Mark) SizeVT() (n int) {
 	_ = l
 	if m.TMs != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.TMs))
+	}
+	if m.Configs != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Configs))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -512,6 +520,25 @@ func (m *Mark) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.TMs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Configs", wireType)
+			}
+			m.Configs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Configs |= uint64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
