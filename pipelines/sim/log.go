@@ -101,6 +101,18 @@ func makePartitions(n int) []*partition {
 	return ps
 }
 
+// AddPartition gives a topic one partition more, as an administrator can.
+func (l *Log) AddPartition(topic string) error {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	have, ok := l.topics[topic]
+	if !ok {
+		return fmt.Errorf("add a partition to %s: %w", topic, ErrUnknownPartition)
+	}
+	l.topics[topic] = append(have, makePartitions(1)...)
+	return nil
+}
+
 // Trim drops the records below offset, as retention does.
 func (l *Log) Trim(topic string, number int32, offset int64) error {
 	l.mutex.Lock()

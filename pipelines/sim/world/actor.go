@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"time"
 
 	"settlewatch/pipelines/stage"
 )
@@ -20,7 +19,8 @@ var (
 type process struct {
 	name        string
 	kind        kind
-	index       int // among those of its kind
+	index       int    // among those of its kind
+	version     uint32 // of the profile that it reads by
 	alive       bool
 	skewMs      int64 // its clock less the world's
 	actors      []*actor
@@ -66,9 +66,9 @@ type actor struct {
 	op     op
 	at     place
 	wait   func() bool // nil: nothing
-	offset int64       // of the fetch that it is parked for, and how long it waits
-	waits  time.Duration
-	wakes  int64 // world time at which it goes on in any case; 0 when it does not wait
+	offset int64       // of the fetch that it is parked for
+	again  int         // how often it has been this one
+	wakes  int64       // world time at which it goes on in any case; 0 when it does not wait
 }
 
 // op is the kind of effect that an actor is parked before.

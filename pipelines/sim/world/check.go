@@ -15,6 +15,7 @@ import (
 	"settlewatch/pipelines/oracle"
 	"settlewatch/pipelines/oracle/invariant"
 	"settlewatch/pipelines/sim"
+	"settlewatch/pipelines/stage"
 	"settlewatch/schemas/alert"
 	"settlewatch/schemas/deadletter"
 	"settlewatch/schemas/event"
@@ -69,7 +70,7 @@ func (w *World) fed() bool {
 		if last != configs-1 {
 			return false
 		}
-		for _, source := range w.schedule.Plan.config(0).Groups[0].Sources {
+		for _, source := range w.latest.Groups[0].Sources {
 			want := w.fedMs
 			if source.Clock == event.Clock_CLOCK_PLAYED {
 				want = horizonMs
@@ -214,33 +215,77 @@ func inOrder(got, order []string) bool {
 	return true
 }
 
-// checkFrontier: when a mark of T stands in the log, all that lay in its source
-// before T, less how far a clock was ahead, stands before it.
-func (w *World) checkFrontier(partition int32, log []*event.LogRecord) {
-	next := map[string]int64{} // by source: offsets below it have been passed
-	for place, r := range log {
-		source := r.Origin.Source
-		m := r.GetMark()
-		if m == nil {
-			next[source] = max(next[source], r.Origin.Offset+1)
-			continue
-		}
-		from, err := event.ParseSource(source)
-		if err != nil {
-			w.violate("the log can be read", "%v", err)
-			return
-		}
-		for _, e := range w.expected(from)[partition] {
-			if e.arrivalMs >= m.TMs-w.aheadMs {
-				break
-			}
-			if e.offset >= next[source] {
-				w.violate("a mark stands behind all it speaks of", "partition %d record %d: mark %d of %s, but offset %d of %d ms comes later (clocks are ahead by %d ms at most)",
-					partition, place, m.TMs, source, e.offset, e.arrivalMs, w.aheadMs)
-				return
+// everySource that has ever been expected.
+func (w *World) everySource() (all []event.Source) {
+	for _, r := range w.raws {
+		for n := range r.partitions {
+			all = append(all, r.source(n, 1))
+			if r.untils != nil {
+				all = append(all, r.source(n, 2))
 			}
 		}
 	}
+	return all
+}
+
+// checkFrontier holds two promises, less how far a clock was ahead. When a mark of T
+// stands in the log, all that lay in its source before T stands before it. And when
+// the frontier reaches F, so does all that lay in any source before F, also in a
+// partition that was added while the others were read.
+func (w *World) checkFrontier(partition int32, log []*event.LogRecord) {
+	const check = "a mark stands behind all it speaks of"
+	sources := w.everySource()
+	waiting := make([][]arrived, len(sources)) // what has not passed yet
+	index := map[string]int{}
+	for i, s := range sources {
+		waiting[i] = w.expected(s)[partition]
+		index[s.String()] = i
+	}
+	reader, configs := hop.NewReader(nil, nil), uint64(0)
+	for at, r := range log {
+		i, known := index[r.Origin.Source]
+		switch body := r.Body.(type) {
+		case *event.LogRecord_Event:
+			for known && len(waiting[i]) > 0 && waiting[i][0].offset <= r.Origin.Offset {
+				waiting[i] = waiting[i][1:]
+			}
+			continue
+		case *event.LogRecord_Config:
+			if _, fresh := reader.Accept(r.Origin); fresh {
+				expect(reader, body.Config)
+				configs = uint64(r.Origin.Offset) + 1
+			}
+		case *event.LogRecord_Mark:
+			if t := body.Mark.TMs; known && len(waiting[i]) > 0 && waiting[i][0].arrivalMs < t-w.aheadMs {
+				w.violate(check, "partition %d record %d: mark %d of %s, but offset %d of %d ms comes later (clocks are ahead by %d ms at most)",
+					partition, at, t, r.Origin.Source, waiting[i][0].offset, waiting[i][0].arrivalMs, w.aheadMs)
+				return
+			}
+			if body.Mark.Configs <= configs {
+				reader.Mark(r.Origin.Source, body.Mark.TMs)
+			}
+		}
+		for g := range reader.Groups() {
+			for i, rest := range waiting {
+				if f := reader.Frontier(g); f != hop.Never && len(rest) > 0 && rest[0].arrivalMs < f-w.aheadMs {
+					w.violate("the frontier waits for all", "partition %d record %d: the frontier is %d, but offset %d of %s, of %d ms, comes later (clocks are ahead by %d ms at most)",
+						partition, at, f, rest[0].offset, sources[i], rest[0].arrivalMs, w.aheadMs)
+					return
+				}
+			}
+		}
+	}
+}
+
+func expect(reader *hop.Reader, c *event.Config) {
+	groups := make([]hop.Group, len(c.Groups))
+	for i, g := range c.Groups {
+		groups[i] = hop.Group{Name: g.Name, Frontier: hop.Never}
+		for _, s := range g.Sources {
+			groups[i].Sources = append(groups[i].Sources, s.Name)
+		}
+	}
+	reader.Expect(groups)
 }
 
 // arrived is a raw record that becomes an event of one log partition.
@@ -256,15 +301,22 @@ func (w *World) expected(s event.Source) [][]arrived {
 		return known
 	}
 	out := make([][]arrived, len(w.stores))
-	decoder := intake.NewDecoder(feedOf(s.Service), intake.TokenKey{})
+	var rules stage.Intake = &reading{decoder: intake.NewDecoder(feedOf(s.Service), intake.TokenKey{})}
+	if s.Version == 2 {
+		rules = otherRules{rules}
+	}
+	raw := w.raws[slices.IndexFunc(w.raws, func(r *raw) bool { return r.Name == s.Topic })]
 	records, err := w.log.Records(s.Topic, s.Partition)
 	if err != nil {
 		w.violate("simulation", "%v", err)
 	}
 	for _, r := range records {
-		if e, err := decoder.Decode(r.Value); err == nil {
-			p := topic.Partition([]byte(e.PaymentKey), len(out))
-			out[p] = append(out[p], arrived{r.Offset, r.TimeMs, e})
+		if !raw.reads(int(s.Partition), s.Version, r.Offset) {
+			continue
+		}
+		if events, err := rules.Events(r.Value, nil); err == nil {
+			p := topic.Partition([]byte(events[0].PaymentKey), len(out))
+			out[p] = append(out[p], arrived{r.Offset, r.TimeMs, events[0]})
 		}
 	}
 	if w.expectations == nil {
@@ -288,13 +340,10 @@ func feedOf(service string) intake.Feed {
 // checkHop: by the reader's rule every raw record is in the log exactly once, in
 // the order of its source, and what cannot be read is a dead letter.
 func (w *World) checkHop(logs [][]*event.LogRecord) {
-	for k, t := range rawTopics {
-		for n := range w.schedule.Plan.RawPartitions {
-			s := source(kind(k).String(), t, n)
-			want := w.expected(s)
-			for p, log := range logs {
-				w.checkSource(s, p, log, want[p])
-			}
+	for _, s := range w.everySource() {
+		want := w.expected(s)
+		for p, log := range logs {
+			w.checkSource(s, p, log, want[p])
 		}
 	}
 	for p, log := range logs {
@@ -360,12 +409,12 @@ func (w *World) checkLetters() {
 			have[l.Source] = true
 		}
 	}
-	for k, t := range rawTopics {
-		for n := range w.schedule.Plan.RawPartitions {
-			records, _ := w.log.Records(t.Name, int32(n))
-			decoder := intake.NewDecoder(feedOf(kind(k).String()), intake.TokenKey{})
+	for _, raw := range w.raws {
+		for n := range raw.partitions {
+			records, _ := w.log.Records(raw.Name, int32(n))
+			decoder := intake.NewDecoder(feedOf(raw.kind.String()), intake.TokenKey{})
 			for _, r := range records {
-				at := deadletter.Source{Topic: t.Name, Partition: int32(n), Offset: r.Offset}
+				at := deadletter.Source{Topic: raw.Name, Partition: int32(n), Offset: r.Offset}
 				_, err := decoder.Decode(r.Value)
 				if bad := err != nil && len(r.Headers) == 0; bad != have[at] {
 					w.violate("what cannot be read is a dead letter", "%v: unreadable %v, letter %v", at, bad, have[at])

@@ -2,6 +2,7 @@ package world
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"settlewatch/pipelines/sim"
@@ -29,6 +30,8 @@ const (
 	faultRestore   = "restore" // a store goes back to its snapshot number Arg
 	faultForget    = "forget"  // a group loses its committed offsets
 	faultConfig    = "config"  // another CONFIG, variant Arg
+	faultGrow      = "grow"    // a raw topic gets another partition, not expected yet
+	faultTurn      = "turn"    // a second version of a raw topic's profile takes its turn
 )
 
 // fate is what becomes of one request.
@@ -65,6 +68,8 @@ var faultKinds = []struct {
 	{faultRestore, 2},
 	{faultForget, 1},
 	{faultConfig, 1},
+	{faultGrow, 3},
+	{faultTurn, 2},
 }
 
 // fault is what goes wrong at this step, if anything does.
@@ -187,6 +192,10 @@ func (w *World) befall(f *Fault) {
 		clear(w.groups[f.Target%len(w.groups)].committed)
 	case faultConfig:
 		w.configure(int(f.Arg))
+	case faultGrow:
+		w.grow(w.raws[f.Target%len(w.raws)])
+	case faultTurn:
+		w.handOver(w.raws[f.Target%len(w.raws)], int(f.Arg))
 	}
 }
 
@@ -197,9 +206,60 @@ func (w *World) rewrite(s *store, to sim.StateSnapshot) {
 	w.note("partition %d is back at sequence %d", s.partition, s.from.Sequence)
 }
 
+// grow adds a partition to a raw topic, if the plan has one more.
+func (w *World) grow(r *raw) {
+	if r.partitions >= w.schedule.Plan.RawPartitions {
+		return
+	}
+	r.partitions++
+	if err := w.log.AddPartition(r.Name); err != nil {
+		w.violate("simulation", "%v", err)
+	}
+	for _, g := range w.groups {
+		if g.topic == r.Name {
+			g.partitions++
+			g.owners = append(g.owners, nil)
+		}
+	}
+}
+
+// handOver gives a live raw topic to a second version of its profile, at its present
+// end: CONFIG says so, and instances of the second version start beside the first.
+func (w *World) handOver(r *raw, variant int) {
+	if r.untils != nil || w.schedule.Plan.played(r.Topic) {
+		return
+	}
+	r.untils, r.turning = make([]int64, r.partitions), true
+	for n := range r.untils {
+		r.untils[n] = w.ends[place{r.Name, int32(n)}]
+	}
+	w.configure(variant)
+	w.addGroup(&group{id: r.Name, topic: r.Name, partitions: r.partitions, kinds: []kind{r.kind}, version: 2, own: w.ingest})
+	for n := range w.schedule.Plan.Instances {
+		p := &process{name: fmt.Sprintf("%s-%d@2", r.kind, n), kind: r.kind, index: n, version: 2}
+		w.processes = append(w.processes, p)
+		w.boot(p)
+	}
+}
+
+// turned tells whether every reader of the first version knows where it ends.
+func (w *World) turned(r *raw) bool {
+	for _, p := range w.processes {
+		if p.alive && p.kind == r.kind && p.version == 1 {
+			for n := range r.untils {
+				if p.configs.Turn(r.source(n, 1).String()).Until == math.MaxInt64 {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
 // configure writes another CONFIG.
 func (w *World) configure(variant int) {
-	c := w.schedule.Plan.config(variant)
+	c := w.schedule.Plan.config(variant, w.raws)
+	w.latest = c
 	value, err := c.MarshalVT()
 	if err != nil {
 		panic(fmt.Sprintf("encode a configuration: %v", err))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"settlewatch/pipelines/stage"
 )
@@ -19,19 +20,15 @@ type group struct {
 	topic      string
 	partitions int
 	kinds      []kind
+	version    uint32 // of the profile; 0 where it does not matter
 	committed  map[int32]int64
 	owners     []*actor
 	leaving    []*actor
 	own        func(p *process, a stage.Assignment) func(ctx context.Context) error
 }
 
-func (g *group) of(k kind) bool {
-	for _, m := range g.kinds {
-		if m == k {
-			return true
-		}
-	}
-	return false
+func (g *group) of(p *process) bool {
+	return slices.Contains(g.kinds, p.kind) && (g.version == 0 || g.version == p.version)
 }
 
 // orphaned tells whether a partition has no living owner.
@@ -48,7 +45,7 @@ func (g *group) orphaned() bool {
 func (w *World) share(g *group, choice uint64) {
 	var members []*process
 	for _, p := range w.processes {
-		if p.alive && g.of(p.kind) {
+		if p.alive && g.of(p) {
 			members = append(members, p)
 		}
 	}

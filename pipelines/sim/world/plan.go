@@ -32,6 +32,8 @@ type Plan struct {
 	Items         []Item `json:"items"`
 	LogPartitions int    `json:"log_partitions"`
 	RawPartitions int    `json:"raw_partitions"`
+	// Grow: the last raw partition of each topic is added while the others are read.
+	Grow bool `json:"grow,omitempty"`
 	// Played are the raw topics whose marks a loader writes, by the service's name.
 	Played    []string `json:"played,omitempty"`
 	Instances int      `json:"instances"` // of each service
@@ -61,6 +63,7 @@ func Draw(seed uint64) *Schedule {
 		FaultEvery: []int{10, 20, 40, 80}[r.IntN(4)], SkewMs: []int64{0, 0, 300, 40_000, 2 * hourMs}[r.IntN(5)], Split: r.IntN(4) == 0,
 	}
 	p.Instances = min(p.Instances, 2)
+	p.Grow = p.RawPartitions > 1 && r.IntN(2) == 0
 	switch r.IntN(4) {
 	case 0:
 		p.Played = []string{"authorization", "capture", "settlement"}
@@ -89,13 +92,52 @@ func drawPayment(r *rand.Rand, payment int) (items []Item) {
 	return items
 }
 
+// raw is one raw topic, as far as it has come.
+type raw struct {
+	topic.Topic
+	kind       kind
+	partitions int
+	// untils are the offsets at which the second version of the profile takes its turn,
+	// by partition; nil before.
+	untils []int64
+	// turning: nothing is written until every reader of the first version knows where
+	// it ends.
+	turning bool
+}
+
 // source is the name of a raw partition as an ingest service reads it.
-func source(service string, raw topic.Topic, partition int) event.Source {
-	return event.Source{Service: service, Topic: raw.Name, Partition: int32(partition), Profile: "json", Version: 1}
+func (r *raw) source(partition int, version uint32) event.Source {
+	return event.Source{Service: r.kind.String(), Topic: r.Name, Partition: int32(partition), Profile: "json", Version: version}
+}
+
+// sources are those that CONFIG expects.
+func (r *raw) sources(clock event.Clock) (all []*event.ExpectedSource) {
+	for n := range r.partitions {
+		first := &event.ExpectedSource{Name: r.source(n, 1).String(), Clock: clock}
+		second := &event.ExpectedSource{Name: r.source(n, 2).String(), Clock: clock}
+		switch {
+		case n >= len(r.untils) && r.untils == nil:
+			all = append(all, first)
+		case n >= len(r.untils):
+			all = append(all, second)
+		default:
+			first.UntilOffset, second.FromOffset = &r.untils[n], &r.untils[n]
+			all = append(all, first, second)
+		}
+	}
+	return all
+}
+
+// reads tells whether a version of the profile reads an offset.
+func (r *raw) reads(partition int, version uint32, offset int64) bool {
+	if partition >= len(r.untils) {
+		return (version == 1) == (r.untils == nil)
+	}
+	return (version == 1) == (offset < r.untils[partition])
 }
 
 // config is what is in force under a variant of the rules.
-func (p *Plan) config(variant int) *event.Config {
+func (p *Plan) config(variant int, raws []*raw) *event.Config {
 	cutoff := 23 * hourMs
 	terms := &event.Terms{
 		Cycle: "T+1", Calendar: "cn-mainland", Zone: "Asia/Shanghai", Counting: event.Counting_COUNTING_FROM_CLEARING,
@@ -120,14 +162,12 @@ func (p *Plan) config(variant int) *event.Config {
 		TzdataVersion: calendar.TZDataVersion, Calendars: versions,
 	}
 	rest := &event.Group{Name: "rest", Terms: terms}
-	for k, t := range rawTopics {
+	for _, r := range raws {
 		clock := event.Clock_CLOCK_LIVE
-		if p.played(t) {
+		if p.played(r.Topic) {
 			clock = event.Clock_CLOCK_PLAYED
 		}
-		for n := range p.RawPartitions {
-			rest.Sources = append(rest.Sources, &event.ExpectedSource{Name: source(kind(k).String(), t, n).String(), Clock: clock})
-		}
+		rest.Sources = append(rest.Sources, r.sources(clock)...)
 	}
 	c.Groups = []*event.Group{rest}
 	if p.Split {

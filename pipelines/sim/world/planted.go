@@ -179,6 +179,27 @@ var Flaws = []Flaw{
 		},
 	},
 
+	{
+		Name: "marks-without-config", About: "a mark does not say which CONFIG it rests on, and counts before that stands in the log",
+		shape: func(p *Plan) { p.RawPartitions, p.Grow, p.Played, p.Warehouse, p.FaultEvery = 2, true, nil, false, 10 },
+		onIngest: func(_ *World, _ *process, _ *stage.Assignment, i *stage.Ingest) {
+			log := i.Log
+			i.Log = editedLog{Log: log, append: func(ctx context.Context, batches []stage.Outgoing) error {
+				batches = copied(batches)
+				for _, b := range batches {
+					for k := range b.Records {
+						r := new(event.LogRecord)
+						if r.UnmarshalVT(b.Records[k].Value) == nil && r.GetMark() != nil {
+							r.GetMark().Configs = 0
+							b.Records[k].Value, _ = r.MarshalVT()
+						}
+					}
+				}
+				return log.Append(ctx, batches...)
+			}}
+		},
+	},
+
 	// A hop's reading end.
 	{
 		Name: "dedupe-dropped", About: "the reader takes every record for a new one",

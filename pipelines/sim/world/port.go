@@ -74,7 +74,11 @@ func (r *reader) Fetch(ctx context.Context, offset int64, maxWait time.Duration)
 	if r.lazy {
 		wakes = 0
 	}
-	w.running.offset, w.running.waits = offset, maxWait
+	if a := w.running; a.offset == offset {
+		a.again++
+	} else {
+		a.offset, a.again = offset, 0
+	}
 	if !w.parkUntil(opFetch, r.at, func() bool { return w.ends[r.at] > offset }, wakes) {
 		return stage.Batch{}, errCrashed
 	}

@@ -1,6 +1,8 @@
 package world
 
 import (
+	"slices"
+
 	"settlewatch/pipelines/stage"
 	"settlewatch/schemas/topic"
 )
@@ -79,8 +81,12 @@ func (w *World) storm() {
 	}
 }
 
-// leave tells owners that they have lost their partition, when they hear of it.
+// leave tells owners that they have lost their partition, when they hear of it, and
+// lets a raw topic go on whose readers know who reads what.
 func (w *World) leave() {
+	for _, r := range w.raws {
+		r.turning = r.turning && !w.turned(r)
+	}
 	for _, a := range w.actors {
 		if a.leaveAt != 0 && a.leaveAt <= w.step && a.ctx.Err() == nil {
 			a.cancel()
@@ -190,6 +196,10 @@ func (w *World) rest() {
 			a.cancel()
 		}
 	}
+	for _, r := range w.raws {
+		w.grow(r)
+	}
+	w.configure(0)
 	w.settle("everything reaches the payment log", w.fed)
 	if len(w.violations) > 0 {
 		return
@@ -199,7 +209,7 @@ func (w *World) rest() {
 			w.kill(p)
 		}
 	}
-	w.groups = w.groups[4:]
+	w.groups = slices.DeleteFunc(w.groups, func(g *group) bool { return g.kinds[0].ingest() })
 	processes := w.processes[:0]
 	for _, p := range w.processes {
 		if !p.kind.ingest() {
@@ -228,6 +238,7 @@ func (w *World) nudge() {
 // settle goes on until done says so.
 func (w *World) settle(what string, done func() bool) {
 	for most := w.step + stepsMax; w.step < most && len(w.violations) == 0; w.step++ {
+		w.leave()
 		if w.step%64 == 0 && done() {
 			return
 		}
@@ -268,8 +279,8 @@ func (w *World) read() bool {
 			continue
 		}
 		for n, a := range g.owners {
-			// Its patience is whole again when nothing waits for an insert.
-			if a == nil || a.op != opFetch || a.offset < w.ends[place{g.topic, int32(n)}] || a.waits < loadEvery {
+			// What waits for an insert is inserted before the third look at the end.
+			if a == nil || a.op != opFetch || a.offset < w.ends[place{g.topic, int32(n)}] || a.again < 3 {
 				return false
 			}
 		}

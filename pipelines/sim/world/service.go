@@ -18,7 +18,7 @@ import (
 func build(s *Schedule, replay bool, flaw *Flaw) (*World, error) {
 	w := &World{
 		schedule: s, replay: replay, flaw: flaw, nowMs: monday10, log: sim.NewLog(), ends: map[place]int64{},
-		warehouse: sim.NewWarehouse(), feed: newFeeder(&s.Plan),
+		warehouse: sim.NewWarehouse(),
 	}
 	if len(s.Plan.Played) == len(rawTopics) {
 		w.nowMs = horizonMs + dayMs // all of it has been
@@ -26,6 +26,10 @@ func build(s *Schedule, replay bool, flaw *Flaw) (*World, error) {
 	if !replay {
 		s.Faults = nil
 	}
+	for n, t := range rawTopics {
+		w.raws = append(w.raws, &raw{Topic: t, kind: kind(n), partitions: s.Plan.firstPartitions(t)})
+	}
+	w.feed = newFeeder(&s.Plan, w.raws)
 	if err := w.createTopics(); err != nil {
 		return nil, err
 	}
@@ -42,7 +46,7 @@ func build(s *Schedule, replay bool, flaw *Flaw) (*World, error) {
 			continue
 		}
 		for n := range s.Plan.Instances {
-			w.processes = append(w.processes, &process{name: fmt.Sprintf("%s-%d", k, n), kind: k, index: n})
+			w.processes = append(w.processes, &process{name: fmt.Sprintf("%s-%d", k, n), kind: k, index: n, version: 1})
 		}
 	}
 	return w, nil
@@ -55,7 +59,7 @@ func (w *World) createTopics() error {
 		case topic.PaymentLog.Name:
 			n = w.schedule.Plan.LogPartitions
 		case topic.RawAuthorization.Name, topic.RawCapture.Name, topic.RawSettlement.Name:
-			n = w.schedule.Plan.RawPartitions
+			n = w.schedule.Plan.firstPartitions(t)
 		case topic.AlertsPaidUnsettled.Name, topic.AlertsSettledTwice.Name, topic.Payments.Name:
 			n = t.Partitions
 		}
@@ -66,14 +70,24 @@ func (w *World) createTopics() error {
 	return nil
 }
 
-func (w *World) createGroups() {
-	add := func(g *group) {
-		g.committed, g.owners = map[int32]int64{}, make([]*actor, g.partitions)
-		w.groups = append(w.groups, g)
+// firstPartitions are a raw topic's at the start. One that is played has all of them
+// from the beginning: what a loader writes of the past cannot be waited for.
+func (p *Plan) firstPartitions(t topic.Topic) int {
+	if p.Grow && !p.played(t) {
+		return max(p.RawPartitions-1, 1)
 	}
-	p := &w.schedule.Plan
-	for n, t := range rawTopics {
-		add(&group{id: t.Name, topic: t.Name, partitions: p.RawPartitions, kinds: []kind{kind(n)}, own: w.ingest})
+	return p.RawPartitions
+}
+
+func (w *World) addGroup(g *group) {
+	g.committed, g.owners = map[int32]int64{}, make([]*actor, g.partitions)
+	w.groups = append(w.groups, g)
+}
+
+func (w *World) createGroups() {
+	p, add := &w.schedule.Plan, w.addGroup
+	for _, r := range w.raws {
+		add(&group{id: r.Name, topic: r.Name, partitions: r.partitions, kinds: []kind{r.kind}, version: 1, own: w.ingest})
 	}
 	add(&group{id: "config", topic: topic.Config.Name, partitions: 1, kinds: []kind{kindAuthorization, kindCapture, kindSettlement}, own: w.carry})
 	add(&group{id: "joiner", topic: topic.PaymentLog.Name, partitions: p.LogPartitions, kinds: []kind{kindJoiner}, own: w.join})
@@ -101,7 +115,10 @@ func (w *World) ingest(p *process, a stage.Assignment) func(context.Context) err
 	i := &stage.Ingest{
 		Log: port{w, p}, Clock: clock{w, p}, Configs: p.configs, Logger: silent,
 		Intake:  &reading{decoder: intake.NewDecoder(feed, intake.TokenKey{})},
-		Service: p.kind.String(), Profile: "json", Version: 1,
+		Service: p.kind.String(), Profile: "json", Version: p.version,
+	}
+	if p.version == 2 {
+		i.Intake = otherRules{i.Intake}
 	}
 	w.flaw.ingest(w, p, &a, i)
 	return func(ctx context.Context) error {

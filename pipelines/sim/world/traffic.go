@@ -225,6 +225,7 @@ type feeder struct {
 
 type queue struct {
 	at     place
+	raw    *raw
 	played bool
 	coming []coming
 }
@@ -238,12 +239,12 @@ type coming struct {
 const markStepMs = 6 * hourMs
 
 // newFeeder sorts the items into their raw partitions.
-func newFeeder(p *Plan) feeder {
+func newFeeder(p *Plan, raws []*raw) feeder {
 	var f feeder
 	index := map[place]*queue{}
-	for _, t := range rawTopics {
+	for _, r := range raws {
 		for n := range p.RawPartitions {
-			q := &queue{at: place{t.Name, int32(n)}, played: p.played(t)}
+			q := &queue{at: place{r.Name, int32(n)}, raw: r, played: p.played(r.Topic)}
 			index[q.at] = q
 			f.queues = append(f.queues, q)
 		}
@@ -283,11 +284,17 @@ func playedMark(t int64) coming {
 // ready are the partitions that have something to write.
 func (f *feeder) ready(nowMs int64) (n int) {
 	for _, q := range f.queues {
-		if len(q.coming) > 0 && q.coming[0].atMs <= nowMs {
+		if q.ready(nowMs) {
 			n++
 		}
 	}
 	return n
+}
+
+// ready: its next item's time has come, its partition is there, and nobody is about
+// to take a turn at it.
+func (q *queue) ready(nowMs int64) bool {
+	return len(q.coming) > 0 && q.coming[0].atMs <= nowMs && int(q.at.partition) < q.raw.partitions && !q.raw.turning
 }
 
 // nextMs is the time of the next item, 0 when there is none.
@@ -305,7 +312,7 @@ func (f *feeder) nextMs() (at int64) {
 func (w *World) write(choice uint64) {
 	n := choice % uint64(w.feed.ready(w.nowMs))
 	for _, q := range w.feed.queues {
-		if len(q.coming) == 0 || q.coming[0].atMs > w.nowMs {
+		if !q.ready(w.nowMs) {
 			continue
 		}
 		if n > 0 {

@@ -50,6 +50,8 @@ type World struct {
 	stores    []*store        // by log partition
 	warehouse *sim.Warehouse
 	feed      feeder
+	raws      []*raw
+	latest    *event.Config
 
 	processes []*process
 	groups    []*group
