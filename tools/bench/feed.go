@@ -37,8 +37,8 @@ type feeder struct {
 // Feed makes the input topics anew and fills them. All of it is written and
 // acknowledged by all in-sync replicas when it returns.
 func Feed(ctx context.Context, log *bus.Bus, w Workload, progress func(done, total int64)) error {
-	f := &feeder{log: log, workload: w}
-	if err := f.topics(ctx); err != nil {
+	f, err := newFeeder(ctx, log, w)
+	if err != nil {
 		return err
 	}
 	total := w.EventCount()
@@ -67,7 +67,9 @@ func Feed(ctx context.Context, log *bus.Bus, w Workload, progress func(done, tot
 	return nil
 }
 
-func (f *feeder) topics(ctx context.Context) error {
+// newFeeder makes the input topics anew.
+func newFeeder(ctx context.Context, log *bus.Bus, w Workload) (*feeder, error) {
+	f := &feeder{log: log, workload: w}
 	var names []string
 	var topics []topic.Topic
 	for _, t := range inputs {
@@ -78,22 +80,26 @@ func (f *feeder) topics(ctx context.Context) error {
 		}
 	}
 	if err := f.log.RemoveTopics(ctx, names); err != nil {
-		return fmt.Errorf("feed: %w", err)
+		return nil, fmt.Errorf("feed: %w", err)
 	}
 	if err := f.log.CreateTopics(ctx, topics, 1); err != nil {
-		return fmt.Errorf("feed: %w", err)
+		return nil, fmt.Errorf("feed: %w", err)
 	}
-	return nil
+	return f, nil
 }
 
-func (f *feeder) add(e Event) {
+func (f *feeder) add(e Event) { f.addAt(e, acquirer, e.AtMs) }
+
+// addAt adds an event of a payment of that acquirer, which arrives at another time than
+// it happened.
+func (f *feeder) addAt(e Event, acquirer string, arrivalMs int64) {
 	begin := len(f.arena)
-	f.arena = AppendPaymentID(f.arena, e.Payment)
+	f.arena = appendPaymentID(f.arena, acquirer, e.Payment)
 	middle := len(f.arena)
-	f.arena = e.AppendJSON(f.arena)
+	f.arena = e.appendJSON(f.arena, acquirer)
 	key, value := f.arena[begin:middle:middle], f.arena[middle:len(f.arena):len(f.arena)]
 	at := inputOf(e.Step)*f.workload.Partitions + int(topic.Partition(key, f.workload.Partitions))
-	f.put(at, stage.Record{Key: key, Value: value, TimeMs: e.AtMs})
+	f.put(at, stage.Record{Key: key, Value: value, TimeMs: arrivalMs})
 	f.written++
 }
 

@@ -20,6 +20,7 @@ import (
 	"settlewatch/pipelines/servers/process"
 	"settlewatch/pipelines/stage"
 	"settlewatch/pipelines/warehouse"
+	"settlewatch/schemas/event"
 	"settlewatch/schemas/topic"
 	"settlewatch/services/boot"
 	"settlewatch/tools/configlog"
@@ -39,10 +40,8 @@ var benchCardKey = base64.StdEncoding.EncodeToString([]byte("settlewatch bench: 
 
 // ours is our pipeline in one run.
 type ours struct {
-	bench    *Bench
-	workload Workload
-	// dueDays is the N of D+N.
-	dueDays    int
+	bench      *Bench
+	workload   Workload
 	round      int
 	redis      *servers.Redis
 	clickHouse *servers.ClickHouse // nil: without the warehouse
@@ -60,10 +59,7 @@ type listener struct{ name, addr string }
 // RunOurs measures our pipeline on the log that Feed has filled, with the warehouse
 // service where it is asked for.
 func (b *Bench) RunOurs(ctx context.Context, w Workload, round int, withWarehouse bool, limit time.Duration) (Result, error) {
-	o := &ours{
-		bench: b, workload: w, round: round,
-		processes: make(map[string]*process.Process), listening: make(chan listener, len(Services)),
-	}
+	o := b.newOurs(w, round)
 	starting, cancel := context.WithTimeoutCause(ctx, limit, errTooSlow)
 	defer cancel()
 	r, err := o.measure(starting, withWarehouse, limit)
@@ -73,8 +69,19 @@ func (b *Bench) RunOurs(ctx context.Context, w Workload, round int, withWarehous
 	return r, nil
 }
 
+func (b *Bench) newOurs(w Workload, round int) *ours {
+	return &ours{
+		bench: b, workload: w, round: round,
+		processes: make(map[string]*process.Process), listening: make(chan listener, len(Services)),
+	}
+}
+
 func (o *ours) measure(ctx context.Context, withWarehouse bool, limit time.Duration) (Result, error) {
-	if err := o.prepare(ctx, withWarehouse); err != nil {
+	config, err := Config(o.workload, ruleDays)
+	if err == nil {
+		err = o.prepare(ctx, config, withWarehouse)
+	}
+	if err != nil {
 		return Result{}, err
 	}
 	pids := harness()
@@ -92,7 +99,7 @@ func (o *ours) measure(ctx context.Context, withWarehouse bool, limit time.Durat
 		end, run.more = func() {}, o.awaitRows
 	}
 	run.eyes = newWatcher(ourOutput(), o.workload.Truth(), end)
-	err := forgetPeak(o.bench.kafka.Pid())
+	err = forgetPeak(o.bench.kafka.Pid())
 	var taking errgroup.Group
 	if o.bench.options.Profiles != "" {
 		taking.Go(func() error { return o.takeProfiles(ctx) })
@@ -130,7 +137,7 @@ func (o *ours) name() string {
 
 // prepare makes what a run begins with: empty topics, groups without positions, an
 // empty Redis, the configuration in the log.
-func (o *ours) prepare(ctx context.Context, withWarehouse bool) error {
+func (o *ours) prepare(ctx context.Context, config *event.Config, withWarehouse bool) error {
 	if err := o.emptyLog(ctx); err != nil {
 		return err
 	}
@@ -147,10 +154,6 @@ func (o *ours) prepare(ctx context.Context, withWarehouse bool) error {
 		if err := o.startClickHouse(ctx); err != nil {
 			return err
 		}
-	}
-	config, err := Config(o.workload, o.dueDays)
-	if err != nil {
-		return err
 	}
 	if _, err := configlog.Append(ctx, o.bench.bus, config, time.Now()); err != nil {
 		return err

@@ -16,30 +16,33 @@ import (
 // published at the end of the due date is the first midnight at least 86,400 s
 // after the capture: never earlier than the rule, and before the workload ends.
 const (
-	ruleCycle       = "D+1"
+	ruleDays        = 1
 	rulePublishDays = 1
 	// A settled payment is kept for the whole run, where the rule asks for 600 s.
 	ruleLifeDays = 60
 )
 
-// Config is what our services judge the workload by. dueDays beyond the rule's one
-// keep payments open for longer.
-func Config(w Workload, dueDays int) (*event.Config, error) {
+// Config is what our services judge the workload by: due after ruleDays, or after more,
+// which keeps payments open for longer.
+func Config(w Workload, days int) (*event.Config, error) {
 	abilities, err := demo.Abilities()
 	if err != nil {
 		return nil, err
 	}
-	c := ruleset.Default(abilities, sources(w)...)
+	c := ruleset.Default(abilities, sources(w, event.Clock_CLOCK_PLAYED)...)
 	c.Rules = "bench"
-	terms := c.Groups[0].Terms
-	terms.Cycle = ruleCycle
-	if dueDays > 1 {
-		terms.Cycle = fmt.Sprintf("D+%d", dueDays)
-	}
+	c.Groups[0].Terms = newTerms(days)
+	return c, nil
+}
+
+// newTerms are the rule's, with a new value on each call.
+func newTerms(days int) *event.Terms {
+	terms := ruleset.DefaultTerms()
+	terms.Cycle = fmt.Sprintf("D+%d", days)
 	terms.Zone, terms.CutoffMs, terms.ChannelCutoffs = "UTC", nil, nil
 	terms.PublishMs, terms.PublishDays, terms.GraceMs = 0, rulePublishDays, 0
 	terms.LifeDays = ruleLifeDays
-	return c, nil
+	return terms
 }
 
 // Profile under which the ingest services read the workload.
@@ -64,8 +67,9 @@ func writeProfile(dir, feed string) (string, error) {
 	return path, nil
 }
 
-// sources are all input partitions, with the marks that the feeder writes.
-func sources(w Workload) []*event.ExpectedSource {
+// sources are all input partitions. Their marks are played by the feeder, or those of
+// the services' clock.
+func sources(w Workload, clock event.Clock) []*event.ExpectedSource {
 	var out []*event.ExpectedSource
 	for n, t := range inputs {
 		for p := range w.Partitions {
@@ -73,7 +77,7 @@ func sources(w Workload) []*event.ExpectedSource {
 				Service: stepNames[n], Topic: t.Name, Partition: int32(p),
 				Profile: profileName, Version: profileVersion,
 			}
-			out = append(out, &event.ExpectedSource{Name: name.String(), Clock: event.Clock_CLOCK_PLAYED})
+			out = append(out, &event.ExpectedSource{Name: name.String(), Clock: clock})
 		}
 	}
 	return out

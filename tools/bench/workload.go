@@ -168,7 +168,9 @@ func (w Workload) Events() iter.Seq[Event] {
 const paymentDigits = 12
 
 // AppendPaymentID appends the payment's id: acquirer, bar, twelve digits.
-func AppendPaymentID(b []byte, i int64) []byte {
+func AppendPaymentID(b []byte, i int64) []byte { return appendPaymentID(b, acquirer, i) }
+
+func appendPaymentID(b []byte, acquirer string, i int64) []byte {
 	b = append(b, acquirer...)
 	b = append(b, '|')
 	return appendOrder(b, i)
@@ -193,10 +195,12 @@ func paymentOf(order string) (int64, bool) {
 }
 
 // AppendJSON appends the event as its feed writes it.
-func (e Event) AppendJSON(b []byte) []byte {
+func (e Event) AppendJSON(b []byte) []byte { return e.appendJSON(b, acquirer) }
+
+func (e Event) appendJSON(b []byte, acquirer string) []byte {
 	i := e.Payment
 	b = appendHex(append(b, `{"event_id":"`...), uint64(i*4+int64(e.Step)))
-	b = AppendPaymentID(append(b, `","payment_id":"`...), i)
+	b = appendPaymentID(append(b, `","payment_id":"`...), acquirer, i)
 	b = strconv.AppendInt(append(b, `","merchant_id":"m`...), 1_000+i%5_000, 10)
 	b = strconv.AppendInt(append(b, `","terminal_id":"t`...), 10_000+i%20_000, 10)
 	b = strconv.AppendInt(append(b, `","amount_minor":`...), amountMinor(i), 10)

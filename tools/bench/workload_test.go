@@ -96,7 +96,7 @@ func judgedWithoutServers(t *testing.T, w Workload) *watcher {
 		}
 		files = append(files, path)
 	}
-	config, err := Config(w, 0)
+	config, err := Config(w, ruleDays)
 	if err != nil {
 		t.Fatal(err)
 	}
