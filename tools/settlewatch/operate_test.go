@@ -58,7 +58,7 @@ func tool(t *testing.T, args ...string) ending {
 }
 
 func TestHelpOfOperatingCommands(t *testing.T) {
-	for _, name := range []string{"demo", "up", "feed", "apply", "migrate", "status", "version"} {
+	for _, name := range []string{"demo", "up", "feed", "apply", "migrate", "status", "rebuild", "verify", "audit", "whatif", "version"} {
 		got := tool(t, name, "--help")
 		if got.status != exitOK || got.stderr != "" {
 			t.Errorf("%s --help: status %d, %s", name, got.status, got.stderr)
@@ -107,6 +107,12 @@ func TestFailuresOfOperatingCommands(t *testing.T) {
 		{"status --every 1ms", exitFailed, "--every 1ms"},
 		{"status", exitFailed, "no server answered"},
 		{"demo --kafka-brokers 127.0.0.1:1", exitFailed, "together"},
+		{"rebuild --yes", exitFailed, "127.0.0.1:1"},
+		{"verify", exitFailed, "127.0.0.1:1"},
+		{"audit", exitFailed, "127.0.0.1:1"},
+		{"audit --range payment-log.v1", exitFailed, "want topic/partition:from-until"},
+		{"whatif", exitFailed, "--rules FILE"},
+		{"whatif --rules nowhere.yaml", exitFailed, "nowhere.yaml"},
 		{"version", exitOK, ""},
 		{"completion bash", exitOK, ""},
 	} {
