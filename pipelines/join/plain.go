@@ -39,7 +39,7 @@ func (f *pendingFact) plain() bool {
 // foresee gives the flags and the next moment that a payment has with a new event.
 func (s *State) foresee(flags byte, next int64, f *pendingFact, group int) (byte, int64) {
 	eager := flags &^ (flagPlain | flagLine) // what was deferred stays so until the next judgement
-	if !s.alertsOnly || group == noGroup || flags&flagPlain == 0 || !f.plain() || f.effective >= next ||
+	if !s.defers() || group == noGroup || flags&flagPlain == 0 || !f.plain() || f.effective >= next ||
 		(f.kind == event.Kind_KIND_SETTLEMENT && flags&flagLine != 0) {
 		return eager, min(next, f.effective)
 	}
@@ -93,9 +93,19 @@ type dueAnswer struct {
 // frontier has passed it, where a new CONFIG would find other clearing dates for it.
 // Nothing is said by it.
 func (s *State) judgePlain(c *event.Config, out *Output) error {
-	if !s.alertsOnly || s.config == nil || sameClearing(s.config, c) {
+	if !s.defers() || s.config == nil || sameClearing(s.config, c) {
 		return nil
 	}
+	return s.JudgeDeferred(out, func() error { return nil })
+}
+
+// defers tells whether moments of plain payments may wait.
+func (s *State) defers() bool { return s.alertsOnly || s.lateSnapshots }
+
+// JudgeDeferred judges plain payments at the last moment that the frontier has
+// passed and they have not been judged at. No alert comes of it. After every
+// thousand payments it calls taken, so that out can be emptied.
+func (s *State) JudgeDeferred(out *Output, taken func() error) error {
 	var keys []event.PaymentKey
 	for key, packed := range s.payments.all() {
 		if packed[0]&flagDeferred != 0 {
@@ -103,7 +113,12 @@ func (s *State) judgePlain(c *event.Config, out *Output) error {
 		}
 	}
 	h := &s.judge.history
-	for _, key := range keys {
+	for i, key := range keys {
+		if i%judgedPerRecord == judgedPerRecord-1 {
+			if err := taken(); err != nil {
+				return err
+			}
+		}
 		g := s.group(key)
 		if g == noGroup {
 			continue

@@ -2,9 +2,13 @@ package join
 
 import (
 	"bytes"
+	"encoding/hex"
+	"errors"
+	"maps"
 	"slices"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"settlewatch/schemas/event"
@@ -116,5 +120,55 @@ func TestAnOrdinaryPaymentIsJudgedOnce(t *testing.T) {
 		if judged := h.flags&flagBody != 0; judged != c.judged {
 			t.Errorf("%s: judged %v, want %v", c.history, judged, c.judged)
 		}
+	}
+}
+
+// Snapshots that are wanted at the end only are those that a payment had at its last
+// judgement, whatever was judged in between.
+func TestLateSnapshots(t *testing.T) {
+	deferred := 0
+	rapid.Check(t, func(t *rapid.T) {
+		log := weave(t, drawOrdinary(t))
+		log = slices.Insert(log[:rapid.IntRange(0, len(log)).Draw(t, "end")], 0, configRecord(drawPlainConfig(t), 0))
+		moment := monday10 + int64(rapid.IntRange(0, 100).Draw(t, "moment"))*60*minute
+		for _, f := range feeds {
+			log = append(log, markOf(f, moment))
+		}
+		want, got := new(Output), new(Output)
+		all, late := New(), NewLateSnapshots()
+		for _, r := range log {
+			if err := errors.Join(all.Step(r, want), late.Step(r, got)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for all.Pending() || late.Pending() {
+			if err := errors.Join(all.Drain(want), late.Drain(got)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		judged := len(got.Payments)
+		if err := late.JudgeDeferred(got, func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		deferred += len(got.Payments) - judged
+		if a, b := alertBytes(t, got), alertBytes(t, want); !bytes.Equal(a, b) {
+			t.Fatalf("late snapshots\n%s\nsnapshots at once\n%s", a, b)
+		}
+		last := func(o *Output) map[string]string {
+			texts := map[string]string{}
+			for _, p := range o.Payments {
+				p = proto.CloneOf(p)
+				p.Version, p.JudgedMs = 0, 0 // how often and when it was judged
+				texts[p.PaymentKey+" "+hex.EncodeToString(p.Life)] = p.String()
+			}
+			return texts
+		}
+		a, b := last(got), last(want)
+		if !maps.Equal(a, b) {
+			t.Fatalf("late snapshots\n%v\nsnapshots at once\n%v", a, b)
+		}
+	})
+	if deferred < 5 {
+		t.Errorf("%d payments were deferred to the end", deferred)
 	}
 }

@@ -100,6 +100,8 @@ type State struct {
 
 	// alertsOnly: nobody wants payment snapshots, see AlertsOnly.
 	alertsOnly bool
+	// lateSnapshots: they are wanted at the end, see NewLateSnapshots.
+	lateSnapshots bool
 
 	wire     wireReader
 	record   event.LogRecord // what is not ordinary
@@ -133,6 +135,15 @@ func NewAlertsOnly() *State {
 
 // AlertsOnly tells whether the state began by NewAlertsOnly.
 func (s *State) AlertsOnly() bool { return s.alertsOnly }
+
+// NewLateSnapshots is a state of which payment snapshots are wanted once, behind
+// the last record: moments at which nothing else could be said are not judged until
+// JudgeDeferred. It is not stored.
+func NewLateSnapshots() *State {
+	s := New()
+	s.lateSnapshots = true
+	return s
+}
 
 // Step folds one record of the log. An error is final for the partition: it is a
 // configuration that this binary lacks, or a state that cannot be read.

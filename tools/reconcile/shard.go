@@ -46,7 +46,7 @@ type shard struct {
 const configSource = "config/config.v1/0/config@1"
 
 func newShard(config *event.Config, asOfMs int64) (*shard, error) {
-	s := &shard{state: join.New(), asOfMs: asOfMs, payments: make(map[string]*standing)}
+	s := &shard{state: join.NewLateSnapshots(), asOfMs: asOfMs}
 	s.record.Origin, s.record.Body = &s.origin, &s.body
 	err := s.state.Step(&event.LogRecord{
 		Origin: &event.Origin{Source: configSource}, Body: &event.LogRecord_Config{Config: config},
@@ -78,23 +78,28 @@ func (s *shard) judge(ctx context.Context, sources []string, judged *atomic.Int6
 			return err
 		}
 	}
-	for {
+	take := func() error {
 		judged.Add(int64(len(out.Payments)))
 		s.alerts = append(s.alerts, out.Alerts...)
 		for _, p := range out.Payments {
 			s.keep(p)
 		}
 		out.Reset()
-		if !s.state.Pending() {
-			return nil
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+		return ctx.Err()
+	}
+	s.payments = make(map[string]*standing, s.state.Payments())
+	for s.state.Pending() {
 		if err := s.state.Drain(&out); err != nil {
 			return err
 		}
+		if err := take(); err != nil {
+			return err
+		}
 	}
+	if err := s.state.JudgeDeferred(&out, take); err != nil {
+		return err
+	}
+	return take()
 }
 
 // standing is where a payment stands at its last judgement.
