@@ -121,47 +121,51 @@ func choose(o Options) ([]Scenario, error) {
 }
 
 // once is one run: begin, break, let it come to rest, end, check.
-func (g *ground) once(ctx context.Context, s Scenario, o Options, n uint64, r *Result) (err error) {
+func (g *ground) once(ctx context.Context, s Scenario, o Options, n uint64, r *Result) error {
 	began := time.Now()
 	dir := filepath.Join(g.dir, fmt.Sprintf("fault-%02d-run-%d", s.Number, n+1))
 	w, err := g.begin(ctx, s, o.Seed+n, o.Payments, dir)
-	if err == nil {
-		err = s.inject(w)
+	if err != nil {
+		if w != nil {
+			err = errors.Join(err, w.end())
+		}
+		return err
 	}
+	found := w.play(s)
+	err = w.undo()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	r.add(w, found, time.Since(began))
+	g.say(s, n, w, found, time.Since(began))
+	if len(found) == 0 {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
+}
+
+// play is what happens in a run, and what is found then. That it never came to rest
+// is a finding, not a failure of the checker.
+func (w *world) play(s Scenario) (found []invariant.Violation) {
+	failed := func(what string, err error) {
+		if err != nil {
+			found = append(found, invariant.Violation{Invariant: i7, Place: what, What: err.Error()})
+		}
+	}
+	err := s.inject(w)
 	if err == nil && !w.expects.refused {
 		err = w.settle()
 	}
-	var found []invariant.Violation
-	if w != nil {
-		ended := w.end()
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case err != nil:
-			// That it never came to rest is a finding, not a failure of the checker.
-			found = append(found, invariant.Violation{Invariant: i7, Place: s.Name, What: err.Error()})
-		case ended != nil:
-			found = append(found, invariant.Violation{Invariant: i7, Place: "end", What: ended.Error()})
-		}
-		found = append(found, w.found...)
-		if err == nil && !w.expects.refused {
-			checked, failed := w.check()
-			if failed != nil {
-				return failed
-			}
-			found = append(found, checked...)
-		}
-		found = append(found, w.crashes()...)
-		found = append(found, w.bounds(s)...)
-		r.add(w, found, time.Since(began))
-	} else if err != nil {
-		return err
+	failed(s.Name, err)
+	failed("end", w.end())
+	found = append(found, w.found...)
+	if err == nil && !w.expects.refused {
+		checked, err := w.check()
+		failed("check", err)
+		found = append(found, checked...)
 	}
-	g.say(s, n, w, found, time.Since(began))
-	if len(found) == 0 {
-		return os.RemoveAll(dir)
-	}
-	return nil
+	found = append(found, w.crashes()...)
+	return append(found, w.bounds(s)...)
 }
 
 // crashes: no service leaves a stack trace.

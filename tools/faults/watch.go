@@ -146,15 +146,7 @@ func (w *world) storedPlace(partition int32) (invariant.Place, error) {
 // health asks every service what it says of itself, and sees for itself how far it is.
 func (a *watch) health(ctx context.Context) {
 	for _, l := range legs {
-		look := invariant.Look{AtMs: time.Now().UnixMilli()}
-		places, err := a.w.bus.Places(ctx, l.group, l.topic)
-		if err != nil {
-			continue // the broker is away; the services cannot know more either
-		}
-		for _, p := range places {
-			look.Position += max(0, p.Committed)
-			look.Waiting = look.Waiting || p.Lag() > 0
-		}
+		look := a.where(ctx, l)
 		said, ok := a.w.verdict(ctx, l.service, "/healthz")
 		if ok {
 			said, ok = a.w.verdict(ctx, l.service, "/readyz")
@@ -167,6 +159,27 @@ func (a *watch) health(ctx context.Context) {
 		}
 		a.mu.Unlock()
 	}
+}
+
+// where is how far a service is; while the broker is away, where it was last.
+func (a *watch) where(ctx context.Context, l leg) invariant.Look {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	look := invariant.Look{AtMs: time.Now().UnixMilli()}
+	places, err := a.w.bus.Places(ctx, l.group, l.topic)
+	if err != nil {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if seen := a.looks[l.service]; len(seen) > 0 {
+			look.Position, look.Waiting = seen[len(seen)-1].Position, seen[len(seen)-1].Waiting
+		}
+		return look
+	}
+	for _, p := range places {
+		look.Position += max(0, p.Committed)
+		look.Waiting = look.Waiting || p.Lag() > 0
+	}
+	return look
 }
 
 // verdict asks for one of a service's two verdicts; not to answer is one too.

@@ -186,6 +186,12 @@ func (w *world) end() error {
 	if err := w.background.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		errs = append(errs, err)
 	}
+	return errors.Join(errs...)
+}
+
+// undo takes back what the scenario has done to the ground.
+func (w *world) undo() error {
+	var errs []error
 	for i := len(w.endings) - 1; i >= 0; i-- {
 		errs = append(errs, w.endings[i]())
 	}

@@ -1,6 +1,7 @@
 package invariant_test
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
@@ -135,6 +136,12 @@ func clean(t *testing.T, found []invariant.Violation) {
 func TestStateIsFold(t *testing.T) {
 	clean(t, invariant.StateIsFold("p", makeWorld(t).log, makeWorld(t).stored))
 	clean(t, invariant.StateIsFold("p", nil, stage.Stored{}))
+	foreign := makeWorld(t)
+	foreign.log = append(foreign.log, stage.Record{Value: []byte("not ours"), Offset: 6})
+	clean(t, invariant.StateIsFold("p", foreign.log, foreign.stored))
+	if meta, err := invariant.Fold(foreign.log, 7); err != nil || bytes.Equal(meta, foreign.stored.Meta) {
+		t.Errorf("a foreign record moves the position and nothing else: %s, %v", meta, err)
+	}
 	for plant, spoil := range map[string]func(w *world){
 		"an event that was never folded": func(w *world) {
 			w.records = slices.Delete(w.records, 2, 3)

@@ -63,12 +63,11 @@ func fold(log []stage.Record, offset int64, alertsOnly bool) (meta []byte, err e
 		if r.Offset >= offset {
 			break
 		}
-		var record event.LogRecord
-		if err := record.UnmarshalVT(r.Value); err != nil {
-			return nil, fmt.Errorf("decode offset %d: %w", r.Offset, err)
-		}
-		if err := state.Step(&record, out); err != nil {
-			return nil, fmt.Errorf("step offset %d: %w", r.Offset, err)
+		// What is no record of ours is left out of the fold, wherever it is folded.
+		if record, ours := Decode(r.Value); ours {
+			if err := state.Step(record, out); err != nil {
+				return nil, fmt.Errorf("step offset %d: %w", r.Offset, err)
+			}
 		}
 		out.Alerts, out.Payments = out.Alerts[:0], out.Payments[:0]
 		position = join.Position{Offset: r.Offset + 1, RecordSum: xxhash.Sum64(r.Value)}
@@ -78,6 +77,15 @@ func fold(log []stage.Record, offset int64, alertsOnly bool) (meta []byte, err e
 	}
 	changes, err := join.NewRecorder(state).Commit(1, position)
 	return changes.Meta, err
+}
+
+// Decode reads a record of the payment log; false for what somebody else wrote there.
+func Decode(value []byte) (r *event.LogRecord, ours bool) {
+	r = new(event.LogRecord)
+	if err := r.UnmarshalVT(value); err != nil || r.Origin == nil {
+		return nil, false
+	}
+	return r, true
 }
 
 func buckets(stored []stage.Bucket) []join.Bucket {
