@@ -10,6 +10,7 @@ import (
 // a packed payment:
 //
 //	header   4 bytes, little endian: length of the slot << 3 | slack, dirty, dead
+//	         4 bytes: the low half of the key's hash, to make the index of
 //	used     4 bytes, only with slack: length of the payment
 //	payment
 //
@@ -29,11 +30,15 @@ type bucket struct {
 }
 
 const (
-	headerBytes = 4
+	headerBytes = 8
 
 	isDead   = 1
 	isDirty  = 2
 	hasSlack = 4
+
+	// leastRoom is what a larger array has more than it needs, beside an eighth: some
+	// payments.
+	leastRoom = 512
 
 	// slackFrom is the size from which a payment gets a quarter more than it needs.
 	slackFrom = 1024
@@ -52,6 +57,7 @@ func (e entry) header() uint32     { return binary.LittleEndian.Uint32(e) }
 func (e entry) is(bit uint32) bool { return e.header()&bit != 0 }
 func (e entry) set(bit uint32)     { binary.LittleEndian.PutUint32(e, e.header()|bit) }
 func (e entry) clear(bit uint32)   { binary.LittleEndian.PutUint32(e, e.header()&^bit) }
+func (e entry) hash() uint32       { return binary.LittleEndian.Uint32(e[4:]) }
 func (e entry) slot() int          { return int(e.header() >> 3) }
 
 func (e entry) payload() []byte {
@@ -72,14 +78,16 @@ func slotBytes(n int) int {
 }
 
 // appendEntry writes an entry at the end of the array, which has room.
-func appendEntry(array, packed []byte, flags uint32) []byte {
+func appendEntry(array, packed []byte, hash, flags uint32) []byte {
 	n := slotBytes(len(packed))
 	if n == len(packed) {
-		array = binary.LittleEndian.AppendUint32(array, uint32(n)<<3|flags&^hasSlack)
+		array = binary.LittleEndian.AppendUint32(array, uint32(n)<<3|flags)
+		array = binary.LittleEndian.AppendUint32(array, hash)
 		return append(array, packed...)
 	}
 	end := len(array) + headerBytes + n
 	array = binary.LittleEndian.AppendUint32(array, uint32(n)<<3|flags|hasSlack)
+	array = binary.LittleEndian.AppendUint32(array, hash)
 	array = binary.LittleEndian.AppendUint32(array, uint32(len(packed)))
 	return append(array, packed...)[:end]
 }
@@ -97,38 +105,35 @@ func (b *bucket) entries() iter.Seq[entry] {
 	}
 }
 
-func tagOf(hash uint64) uint32 { return uint32(hash>>40) << offsetBits }
+func tagOf(hash uint32) uint32 { return hash << offsetBits }
 
 // home is where in the index a hash is looked for first.
-func (b *bucket) home(hash uint64) int {
-	return int(uint64(uint32(hash)) * uint64(len(b.index)) >> 32)
-}
+func (b *bucket) home(hash uint32) int { return int(uint64(hash) * uint64(len(b.index)) >> 32) }
 
-// first and next go through the places in the index that may hold a hash: its tag
-// is there. -1 ends them.
-func (b *bucket) first(hash uint64) int {
+// first and next go through the places in the index that hold a hash. -1 ends them.
+func (b *bucket) first(hash uint32) int {
 	if len(b.index) == 0 {
 		return -1
 	}
 	return b.probe(b.home(hash), hash)
 }
 
-func (b *bucket) next(slot int, hash uint64) int {
+func (b *bucket) next(slot int, hash uint32) int {
 	if slot++; slot == len(b.index) {
 		slot = 0
 	}
 	return b.probe(slot, hash)
 }
 
-// probe goes on to the next place with the tag. There is always an empty one.
-func (b *bucket) probe(slot int, hash uint64) int {
+// probe goes on to the next place with the hash. There is always an empty one.
+func (b *bucket) probe(slot int, hash uint32) int {
 	tag := tagOf(hash)
 	for {
 		v := b.index[slot]
 		if v == 0 {
 			return -1
 		}
-		if v&^offsetMask == tag && v&offsetMask != tombstone {
+		if v&^offsetMask == tag && v&offsetMask != tombstone && b.entry(slot).hash() == hash {
 			return slot
 		}
 		if slot++; slot == len(b.index) {
@@ -141,19 +146,19 @@ func (b *bucket) entry(slot int) entry    { return entry(b.array[b.index[slot]&o
 func (b *bucket) payment(slot int) []byte { return b.entry(slot).payload() }
 
 // add stores a payment that is not there.
-func (b *bucket) add(hash uint64, packed []byte, flags uint32) {
+func (b *bucket) add(hash uint32, packed []byte, flags uint32) {
 	b.reserve(headerBytes + slotBytes(len(packed)))
 	if 4*(b.taken+1) > 3*len(b.index) {
 		b.reindex(b.live + 1)
 	}
 	at := len(b.array)
-	b.array = appendEntry(b.array, packed, flags)
+	b.array = appendEntry(b.array, packed, hash, flags)
 	b.point(hash, at)
 	b.live++
 }
 
 // point enters an offset into the index.
-func (b *bucket) point(hash uint64, at int) {
+func (b *bucket) point(hash uint32, at int) {
 	slot := b.home(hash)
 	for b.index[slot] != 0 {
 		if slot++; slot == len(b.index) {
@@ -182,19 +187,18 @@ func (b *bucket) replace(slot int, packed []byte) {
 			b.dead += rest
 		}
 	default:
-		flags := e.header() & isDirty
+		flags, hash := e.header()&isDirty, e.hash()
 		e.set(isDead)
 		b.dead += headerBytes + has
 		if b.reserve(headerBytes + needs) {
 			// The index was made anew, without the dead entry.
-			key, _ := packedKey(packed)
 			at := len(b.array)
-			b.array = appendEntry(b.array, packed, flags)
-			b.point(hashKey(key), at)
+			b.array = appendEntry(b.array, packed, hash, flags)
+			b.point(hash, at)
 			return
 		}
 		at := len(b.array)
-		b.array = appendEntry(b.array, packed, flags)
+		b.array = appendEntry(b.array, packed, hash, flags)
 		b.index[slot] = b.index[slot]&^offsetMask | uint32(at+1)
 	}
 }
@@ -231,7 +235,7 @@ func (b *bucket) reserve(n int) (moved bool) {
 		return false
 	}
 	if need := len(b.array) - b.dead + n; 5*b.dead < len(b.array) || need > cap(b.array) {
-		b.compact(slices.Grow([]byte(nil), need+need/8))
+		b.compact(slices.Grow([]byte(nil), need+max(need/8, leastRoom)))
 	} else {
 		b.compact(b.array[:0])
 	}
@@ -263,8 +267,7 @@ func (b *bucket) reindex(n int) {
 	for at := 0; at < len(b.array); {
 		e := entry(b.array[at:])
 		if !e.is(isDead) {
-			key, _ := packedKey(e.payload())
-			b.point(hashKey(key), at)
+			b.point(e.hash(), at)
 		}
 		at += headerBytes + e.slot()
 	}

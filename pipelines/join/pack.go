@@ -60,16 +60,15 @@ func appendMoment(b []byte, t, base int64) []byte {
 	case t%minuteMs == 0:
 		return binary.AppendVarint(b, t/minuteMs<<2|inMinutes)
 	case d == d<<2>>2:
-		return binary.AppendVarint(b, d<<2|inMs)
+		return binary.AppendVarint(b, d<<2) // 0: milliseconds
 	default:
 		return binary.AppendVarint(binary.AppendVarint(b, inFull), d)
 	}
 }
 
 const (
-	inMs = iota
-	inMinutes
-	inFull // the difference follows: it does not fit beside its unit
+	inMinutes = 1 + iota
+	inFull    // the difference follows: it does not fit beside its unit
 )
 
 // date is the template's day, what dates are packed in difference to.

@@ -108,8 +108,8 @@ func TestUnpackNoticesDamage(t *testing.T) {
 		h := drawPayment(t)
 		pending := h.pending
 		h.pending = nil
-		packed, body := h.pack(nil, nil, 0)
-		packed = append(appendHead(nil, flagBody, h.key, h.epoch, 0, &h.template), binary.AppendUvarint(nil, uint64(len(body)))...)
+		_, body := h.pack(nil, nil, 0)
+		packed := append(appendHead(nil, flagBody, h.key, h.epoch, 0, &h.template), binary.AppendUvarint(nil, uint64(len(body)))...)
 		packed = append(packed, body...)
 		var got history
 		for cut := range len(packed) {

@@ -1,11 +1,9 @@
 package join
 
 import (
-	"slices"
 	"strings"
 
 	"settlewatch/pipelines/calendar"
-	"settlewatch/pipelines/hop"
 	"settlewatch/schemas/event"
 )
 
@@ -89,16 +87,6 @@ type dueAnswer struct {
 	known    bool
 }
 
-// judgePlain judges what plain payments have not been judged for though the
-// frontier has passed it, where a new CONFIG would find other clearing dates for it.
-// Nothing is said by it.
-func (s *State) judgePlain(c *event.Config, out *Output) error {
-	if !s.defers() || s.config == nil || sameClearing(s.config, c) {
-		return nil
-	}
-	return s.JudgeDeferred(out, func() error { return nil })
-}
-
 // defers tells whether moments of plain payments may wait.
 func (s *State) defers() bool { return s.alertsOnly || s.lateSnapshots }
 
@@ -112,7 +100,6 @@ func (s *State) JudgeDeferred(out *Output, taken func() error) error {
 			keys = append(keys, event.PaymentKey(strings.Clone(string(key))))
 		}
 	}
-	h := &s.judge.history
 	for i, key := range keys {
 		if i%judgedPerRecord == judgedPerRecord-1 {
 			if err := taken(); err != nil {
@@ -123,39 +110,11 @@ func (s *State) JudgeDeferred(out *Output, taken func() error) error {
 		if g == noGroup {
 			continue
 		}
-		if err := h.unpack(s.payments.get(key)); err != nil {
+		hash := hashKey(key)
+		b, slot := s.payments.find(key, hash)
+		if err := s.judgeDeferred(b, slot, hash, g, out); err != nil {
 			return err
-		}
-		last := hop.Never
-		for i := range h.pending {
-			if e := h.pending[i].effective; e < s.hop.Frontier(g) {
-				last = max(last, e)
-			}
-		}
-		if last != hop.Never {
-			if err := s.judgeAt(key, last, g, out); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
-}
-
-// sameClearing tells whether two CONFIGs find the same clearing date for every
-// event.
-func sameClearing(a, b *event.Config) bool {
-	if len(a.Groups) != len(b.Groups) || a.TzdataVersion != b.TzdataVersion {
-		return false
-	}
-	for i := range a.Groups {
-		g, h := a.Groups[i], b.Groups[i]
-		if !slices.Equal(g.Acquirers, h.Acquirers) || g.Terms.GetZone() != h.Terms.GetZone() ||
-			optional(g.Terms.CutoffMs) != optional(h.Terms.CutoffMs) ||
-			!slices.EqualFunc(g.Terms.ChannelCutoffs, h.Terms.ChannelCutoffs, func(a, b *event.ChannelCutoff) bool {
-				return a.Channel == b.Channel && optional(a.CutoffMs) == optional(b.CutoffMs)
-			}) {
-			return false
-		}
-	}
-	return true
 }

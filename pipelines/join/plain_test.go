@@ -33,17 +33,26 @@ func drawOrdinary(t *rapid.T) []*event.LogRecord {
 }
 
 func drawPlainConfig(t *rapid.T) *event.Config {
-	return testConfig(func(terms *event.Terms) {
+	c := testConfig(func(terms *event.Terms) {
 		terms.Cycle = rapid.SampledFrom([]string{"T+1", "D+1", "T+2"}).Draw(t, "cycle")
 		terms.LifeDays = rapid.SampledFrom([]int32{1, 2, 60}).Draw(t, "life")
-		terms.CutoffMs = ptr(rapid.SampledFrom([]int64{11 * 60 * minute, 23 * 60 * minute}).Draw(t, "cutoff"))
-		if rapid.Bool().Draw(t, "channels") {
+		terms.CutoffMs = ptr(rapid.SampledFrom([]int64{11 * 60 * minute, 23 * 60 * minute, 23 * 60 * minute}).Draw(t, "cutoff"))
+		if rapid.IntRange(0, 3).Draw(t, "channels") == 0 {
 			terms.ChannelCutoffs = []*event.ChannelCutoff{{Channel: "qr", CutoffMs: ptr(12 * 60 * minute)}}
 		}
 		if rapid.Bool().Draw(t, "capped") {
 			terms.AllowanceBps = 10_000
 		}
 	})
+	// A group of its own, with fewer sources, whose frontier may be far ahead.
+	if rapid.IntRange(0, 2).Draw(t, "moved") == 0 {
+		own := drawPlainConfig(t).Groups[0]
+		own.Name = "own"
+		own.Sources = own.Sources[:rapid.IntRange(1, 3).Draw(t, "sources")]
+		own.Acquirers = []string{"acq1"}
+		c.Groups = append([]*event.Group{own}, c.Groups[0])
+	}
+	return c
 }
 
 // Without payment snapshots most moments are not judged. The alerts are the same
@@ -52,7 +61,7 @@ func drawPlainConfig(t *rapid.T) *event.Config {
 func TestAlertsOnlyGivesTheSameAlerts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		log := weave(t, drawOrdinary(t))
-		for n := range rapid.IntRange(1, 3).Draw(t, "configs") {
+		for n := range rapid.IntRange(1, 4).Draw(t, "configs") {
 			at := 0
 			if n > 0 {
 				at = rapid.IntRange(0, len(log)).Draw(t, "config at")

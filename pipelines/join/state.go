@@ -11,7 +11,6 @@
 package join
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"settlewatch/pipelines/calendar"
@@ -209,15 +208,8 @@ func (s *State) take(o *event.Origin, key event.PaymentKey, f *pendingFact) erro
 	case flags == h.flags && next == h.next && s.epoch == h.epoch && flags&flagWhole == 0:
 		s.payments.extend(b, slot, hash, s.tail)
 	default:
-		old := b.payment(slot)
-		s.packed = append(append(s.packed[:0], flags&^flagWhole), old[1:h.epochAt]...)
-		s.packed = binary.AppendUvarint(s.packed, s.epoch)
-		s.packed = appendMoment(s.packed, next, 0)
-		s.packed = append(s.packed, old[h.restAt:h.bodyAt]...)
-		if flags&flagWhole != 0 {
-			s.packed = binary.AppendUvarint(s.packed, uint64(len(old)-h.bodyAt))
-		}
-		s.packed = append(append(s.packed, old[h.bodyAt:]...), s.tail...)
+		s.rehead(b.payment(slot), &h, flags, next)
+		s.packed = append(s.packed, s.tail...)
 		s.payments.set(b, slot, hash, s.packed)
 	}
 	if next != before && group != noGroup {
@@ -238,32 +230,6 @@ func (s *State) group(key event.PaymentKey) int {
 		return g
 	}
 	return noGroup
-}
-
-// rejudge is what a CONFIG does to the payments of a group whose next moment was
-// set before it.
-type rejudge struct {
-	epoch uint64
-	from  int64
-}
-
-func (s *State) rejudgeOf(group int) rejudge {
-	if group == noGroup {
-		return rejudge{s.epoch, hop.Never}
-	}
-	return rejudge{s.epoch, s.judgeFrom[group]}
-}
-
-// next is a payment's next moment. One that was judged before the last CONFIG is
-// judged again at the frontier of then, and so is one with moments that were not
-// worth it: what was foreseen for it holds no more. One that was not judged waits
-// for its first event, as before. So a CONFIG changes all payments and writes none.
-func (r rejudge) next(h *head) int64 {
-	again := (h.flags&flagBody != 0 && r.from != hop.Never) || h.flags&flagDeferred != 0
-	if h.epoch == r.epoch || !again {
-		return h.next
-	}
-	return min(h.next, max(r.from, h.judged+1))
 }
 
 // knows tells whether the CONFIG that a mark was made under stands before it. One
@@ -287,8 +253,10 @@ func (s *State) configure(c *event.Config, number int64, out *Output) error {
 			return err
 		}
 	}
-	if err := s.judgePlain(c, out); err != nil {
-		return err
+	if s.config != nil && !s.steady(c) {
+		if err := s.writeOut(out); err != nil {
+			return err
+		}
 	}
 	s.config, s.configNumber, s.terms = c, number, terms
 	groups := make([]hop.Group, 0, len(c.Groups))

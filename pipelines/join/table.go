@@ -35,9 +35,9 @@ type table struct {
 
 func newTable() *table { return new(table) }
 
-// hashKey places a payment: the top bits are its bucket, the low ones its place in
-// the bucket's index, those between its tag there. It only places: what a payment
-// is, its whole key says.
+// hashKey places a payment: the top bits are its bucket, the low half its place and
+// its tag in the bucket's index. It only places: what a payment is, its whole key
+// says.
 func hashKey(key event.PaymentKey) uint64 { return xxhash.Sum64String(string(key)) }
 
 func bucketOf(hash uint64) int { return int(hash >> (64 - bucketBits)) }
@@ -47,7 +47,7 @@ func (t *table) bucket(hash uint64) *bucket { return &t.buckets[bucketOf(hash)] 
 // find gives the place of a payment in its bucket's index, -1 where there is none.
 func (t *table) find(key event.PaymentKey, hash uint64) (b *bucket, slot int) {
 	b = t.bucket(hash)
-	for slot := b.first(hash); slot >= 0; slot = b.next(slot, hash) {
+	for slot := b.first(uint32(hash)); slot >= 0; slot = b.next(slot, uint32(hash)) {
 		if k, err := packedKey(b.payment(slot)); err == nil && k == key {
 			return b, slot
 		}
@@ -74,7 +74,7 @@ func (t *table) set(b *bucket, slot int, hash uint64, packed []byte) {
 	}
 	t.count++
 	t.dirty = append(t.dirty, hash)
-	b.add(hash, packed, isDirty)
+	b.add(uint32(hash), packed, isDirty)
 }
 
 // extend appends to a payment's packed form.
@@ -123,7 +123,7 @@ func (t *table) delta(sequence uint64) []byte {
 	}
 	for _, hash := range t.dirty {
 		bucket := t.bucket(hash)
-		for slot := bucket.first(hash); slot >= 0; slot = bucket.next(slot, hash) {
+		for slot := bucket.first(uint32(hash)); slot >= 0; slot = bucket.next(slot, uint32(hash)) {
 			e := bucket.entry(slot)
 			if !e.is(isDirty) {
 				continue
@@ -183,7 +183,7 @@ func (t *table) apply(entries []byte, waits bool) error {
 			b.replace(slot, packed)
 		default:
 			t.count++
-			b.add(hash, packed, 0)
+			b.add(uint32(hash), packed, 0)
 		}
 	}
 	return u.err

@@ -152,7 +152,7 @@ func (t *timers) gather(payments *table, r rejudge) {
 		hash := t.near[0].hash
 		t.near = pop(t.near, sooner)
 		b := payments.bucket(hash)
-		for slot := b.first(hash); slot >= 0; slot = b.next(slot, hash) {
+		for slot := b.first(uint32(hash)); slot >= 0; slot = b.next(slot, uint32(hash)) {
 			if h, err := peek(b.payment(slot)); err == nil && r.next(&h) == t.moment {
 				from := len(t.keys)
 				t.keys = append(t.keys, h.key...)

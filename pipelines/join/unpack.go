@@ -80,7 +80,7 @@ func (u *unpacker) id() (id event.ID) {
 func (u *unpacker) moment(base int64) int64 {
 	v := u.varint()
 	switch v & 3 {
-	case inMs:
+	case 0: // milliseconds
 		return base + v>>2
 	case inMinutes:
 		return v >> 2 * minuteMs
