@@ -115,6 +115,8 @@ type Counts struct {
 	Events  uint64 `json:"events"`
 	Repeats uint64 `json:"repeats"` // by origin: what a hop appended twice
 	Alerts  uint64 `json:"alerts"`  // revisions
+	// Overflow events did not fit into their payment and were left out.
+	Overflow uint64 `json:"overflow,omitempty"`
 }
 
 // New is the state before the first record.
@@ -169,6 +171,11 @@ func (s *State) Step(r *event.LogRecord, out *Output) error {
 	return s.Drain(out)
 }
 
+// paymentBytesMax bounds one packed payment. Events wait unjudged in it while the
+// frontier is held: what comes then is counted and left out, wherever and whenever the
+// log is folded.
+const paymentBytesMax = 1 << 20
+
 // take appends an event to its payment's history, unjudged.
 func (s *State) take(o *event.Origin, key event.PaymentKey, f *pendingFact) error {
 	source, fresh := s.hop.Accept(o)
@@ -190,7 +197,12 @@ func (s *State) take(o *event.Origin, key event.PaymentKey, f *pendingFact) erro
 		h.template = templateOf(f)
 	} else {
 		var err error
-		if h, err = peek(b.payment(slot)); err != nil {
+		packed := b.payment(slot)
+		if len(packed) >= paymentBytesMax {
+			s.counts.Overflow++
+			return nil
+		}
+		if h, err = peek(packed); err != nil {
 			return corrupt(key)
 		}
 	}
