@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"settlewatch/pipelines/intake"
+	"settlewatch/pipelines/profile"
 	"settlewatch/pipelines/stage"
 	"settlewatch/schemas/event"
 	"settlewatch/schemas/topic"
@@ -49,38 +50,70 @@ func (b *blackHole) Append(_ context.Context, batches ...stage.Outgoing) error {
 	return nil
 }
 
-// lender is the documented JSON as the services read it.
-type lender struct{ decoder *intake.Decoder }
+// lender is an intake as the services have them.
+type lender struct {
+	events func(raw []byte, into []*event.Event) ([]*event.Event, error)
+}
 
 func (l lender) Events(raw []byte, into []*event.Event) ([]*event.Event, error) {
-	e, err := l.decoder.Borrow(raw)
-	if err != nil {
-		return nil, err
-	}
-	return append(into, e), nil
+	return l.events(raw, into)
 }
 
 func (lender) DeadLetter(_ event.Source, _ stage.Record, reason error) (stage.Record, error) {
 	return stage.Record{}, reason
 }
 
+func documented(b *testing.B) lender {
+	b.Helper()
+	d := intake.NewDecoder(intake.Authorization, intake.TokenKey{})
+	return lender{func(raw []byte, into []*event.Event) ([]*event.Event, error) {
+		e, err := d.Borrow(raw)
+		return append(into, e), err
+	}}
+}
+
+func byProfile(b *testing.B) lender {
+	b.Helper()
+	p, err := profile.Parse([]byte(`{profile: p, version: 1, files: [{match: "*", format: jsonl, kind: {const: authorization},
+layout: rfc3339, amounts: {unit: minor}, ignore: [payment, token], fields: {
+  acquirer: '=split(field("payment"), "|")[0]', order_id: '=split(field("payment"), "|")[1]', event_id: id, merchant_id: merchant,
+  terminal_id: terminal, amount: amount, currency: currency, response_code: code, business_time: at, mode: {const: dual}}}]}`))
+	if err != nil {
+		b.Fatal(err)
+	}
+	d, err := p.NewDecoder(intake.Authorization)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return lender{d.Events}
+}
+
 // BenchmarkIngest is an ingest service without Kafka: raw JSON to encoded log
 // records, by log partition.
 func BenchmarkIngest(b *testing.B) {
+	b.Run("documented", func(b *testing.B) {
+		ingestOrdinary(b, documented(b), `{"event_id":"%016x","order_id":"%012d","acquirer":"acq1","merchant_id":"m%d","terminal_id":"t%d",`+
+			`"amount_minor":%d,"currency":"CNY","response_code":"00","mode":"dual","business_time":"%s","type":"authorization"}`)
+	})
+	b.Run("profile", func(b *testing.B) {
+		ingestOrdinary(b, byProfile(b), `{"id":"%016x","payment":"acq1|%012d","merchant":"m%d","terminal":"t%d",`+
+			`"amount":%d,"currency":"CNY","code":"00","token":"7a2b1c0d9e8f","at":"%s"}`)
+	})
+}
+
+func ingestOrdinary(b *testing.B, records stage.Intake, format string) {
 	const batch = 4000
 	log := &blackHole{left: b.N/batch + 1}
 	for i := range batch {
 		at := time.UnixMilli(1_756_684_800_000 + int64(i)).UTC().Format("2006-01-02T15:04:05.000Z")
-		log.batch = append(log.batch, stage.Record{TimeMs: 1_756_684_800_000 + int64(i), Value: fmt.Appendf(nil,
-			`{"event_id":"%016x","order_id":"%012d","acquirer":"acq1","merchant_id":"m%d","terminal_id":"t%d","amount_minor":%d,`+
-				`"currency":"CNY","response_code":"00","mode":"dual","business_time":"%s","type":"authorization"}`,
+		log.batch = append(log.batch, stage.Record{TimeMs: 1_756_684_800_000 + int64(i), Value: fmt.Appendf(nil, format,
 			uint64(i)*0x9e3779b97f4a7c15, i, 1000+i%5000, 10000+i%20000, 100+i*7919, at)})
 	}
 	ctx, stop := context.WithCancel(b.Context())
 	log.stop = stop
 	ingest := stage.Ingest{
 		Log: log, Clock: &handClock{ms: 1_756_684_900_000}, Configs: stage.NewConfigs(), Logger: slog.New(slog.DiscardHandler),
-		Intake:  lender{intake.NewDecoder(intake.Authorization, intake.TokenKey{})},
+		Intake:  records,
 		Service: "authorization", Profile: "documented", Version: 1,
 	}
 	b.ReportAllocs()
