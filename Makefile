@@ -76,6 +76,16 @@ race: ## The packages with goroutines of their own, under the race detector
 	$(SAY) 'race detector (needs a C compiler)'
 	@go test -race -short -timeout 15m ./pipelines/stage/... ./pipelines/hop/... ./services/...
 
+.PHONY: faults
+faults: build ## Break it on real servers, in every way on the list (FAULT=11 RUNS=20; else all, 5 runs each)
+	$(SAY) 'faults on Kafka, Redis and ClickHouse'
+	@exec bin/settlewatch faults $(if $(FAULT),--fault $(FAULT)) --runs $(or $(RUNS),5) $(ARGS)
+
+.PHONY: faults-quick
+faults-quick: build ## The quick half of the faults, one run each
+	$(SAY) 'the quick half of the faults'
+	@exec bin/settlewatch faults --quick $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (10s)
 	$(SAY) 'fuzzing, $(FUZZTIME) each'
