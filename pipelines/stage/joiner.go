@@ -59,8 +59,9 @@ type JoinProgress struct {
 
 // Own folds one assigned partition until ctx is done, which is no error.
 func (j *Joiner) Own(ctx context.Context, a Assignment) error {
+	limit := flushFrom
 	for {
-		err := j.own(ctx, a)
+		err := j.own(ctx, a, limit)
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // whatever ended with the assignment is no failure
@@ -71,6 +72,10 @@ func (j *Joiner) Own(ctx context.Context, a Assignment) error {
 			if err := j.Clock.Sleep(ctx, j.fencedWait()); err != nil {
 				return nil //nolint:nilerr // the assignment ended
 			}
+		case errors.Is(err, ErrTooLarge) && limit > 1:
+			// What was published comes again, the same bytes.
+			limit = max(1, limit/flushShrink)
+			j.Logger.Warn("a commit was too large, folding again in smaller ones", "partition", a.Partition, "payments", limit, "error", err)
 		case err != nil:
 			return fmt.Errorf("join partition %d: %w", a.Partition, err)
 		}
@@ -106,6 +111,7 @@ type folding struct {
 	sequence  uint64 // of the last commit
 	committed int64
 	hinted    int64         // the offset that the group took last
+	flushFrom int           // what full() goes by
 	position  join.Position // behind the last folded record
 	last      []byte        // that record's value, until flush has its hash
 	since     time.Time     // of the last commit
@@ -113,13 +119,13 @@ type folding struct {
 	outbox    outbox
 }
 
-func (j *Joiner) own(ctx context.Context, a Assignment) error {
+func (j *Joiner) own(ctx context.Context, a Assignment, flushFrom int) error {
 	reader, err := j.Log.Open(a.Topic, a.Partition)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
 	defer func() { _ = reader.Close() }()
-	f := &folding{Joiner: j, assignment: a, reader: reader, store: j.State(a.Partition), hinted: a.Offset}
+	f := &folding{Joiner: j, assignment: a, reader: reader, store: j.State(a.Partition), hinted: a.Offset, flushFrom: flushFrom}
 	if err := f.load(ctx); err != nil {
 		return err
 	}
@@ -240,11 +246,15 @@ func (f *folding) batch(ctx context.Context) error {
 
 // flushFrom is how many payments may have changed, or alerts and snapshots been
 // made, before they are published and committed. Few records can make many: marks
-// that pass the moment at which a day's payments are due.
-const flushFrom = 20_000
+// that pass the moment at which a day's payments are due. Where the store finds a
+// commit too large all the same, the partition goes on with a tenth.
+const (
+	flushFrom   = 20_000
+	flushShrink = 10
+)
 
 func (f *folding) full() bool {
-	return f.state.Unstored() >= flushFrom || len(f.out.Alerts)+len(f.out.Payments) >= flushFrom
+	return f.state.Unstored() >= f.flushFrom || len(f.out.Alerts)+len(f.out.Payments) >= f.flushFrom
 }
 
 // flush publishes and commits what was folded since the last time.

@@ -500,3 +500,66 @@ func TestJoinerNoticesAWipeWhileIdle(t *testing.T) {
 	r.stop()
 	w.mustGive("after a wipe while idle", want)
 }
+
+// A commit that the store finds too large comes again in smaller ones.
+func TestJoinerCommitsSmallerOnes(t *testing.T) {
+	records, want := reference(t)
+	w := newJoinWorld(t, records...)
+	const least = 3 // payments in a commit, or the store would never take one
+	largest, refused := 0, 0
+	j := w.joiner(healthy())
+	j.State = func(int32) stage.State {
+		return narrow{w.store.Owner(), func(c stage.Commit) error {
+			payments := 0
+			for _, err := range join.Entries(c.Delta) {
+				if err != nil {
+					t.Error(err)
+				}
+				payments++
+			}
+			if payments > least {
+				refused++
+				return fmt.Errorf("%d payments: %w", payments, stage.ErrTooLarge)
+			}
+			largest = max(largest, payments)
+			return nil
+		}}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	j.Seen = func(p stage.JoinProgress) {
+		if p.Next == w.end() && w.group.get() == w.end() {
+			cancel()
+		}
+	}
+	if err := j.Own(ctx, w.group.assignment(topic.PaymentLog.Name, 0, healthy())); err != nil {
+		t.Fatal(err)
+	}
+	if refused == 0 || largest == 0 {
+		t.Errorf("%d commits were refused, the largest has %d payments", refused, largest)
+	}
+	w.mustGive("in smaller commits", want)
+
+	// What does not fit alone ends it.
+	w = newJoinWorld(t, records...)
+	j = w.joiner(healthy())
+	j.State = func(int32) stage.State {
+		return narrow{w.store.Owner(), func(stage.Commit) error { return stage.ErrTooLarge }}
+	}
+	if err := j.Own(t.Context(), w.group.assignment(topic.PaymentLog.Name, 0, healthy())); !errors.Is(err, stage.ErrTooLarge) {
+		t.Errorf("it ends with: %v", err)
+	}
+}
+
+// narrow takes some commits only.
+type narrow struct {
+	stage.State
+	check func(stage.Commit) error
+}
+
+func (s narrow) Commit(ctx context.Context, c stage.Commit) error {
+	if err := s.check(c); err != nil {
+		return err
+	}
+	return s.State.Commit(ctx, c)
+}

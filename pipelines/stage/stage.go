@@ -99,6 +99,10 @@ type Group interface {
 // ErrFenced is a commit by an owner that another one has replaced.
 var ErrFenced = errors.New("fenced by another owner")
 
+// ErrTooLarge is a commit that the store does not take for its size. The same payments
+// fit in several smaller ones.
+var ErrTooLarge = errors.New("the commit is too large")
+
 // Commit is what one batch leaves in the state store, applied whole or not at all.
 type Commit struct {
 	Sequence   uint64 // stored + 1
@@ -138,7 +142,8 @@ type State interface {
 	// starts over when they changed.
 	Load(ctx context.Context) (Stored, error)
 	// Commit applies c once, also when called again after a lost reply. It
-	// returns ErrFenced when token, sequence or offset are not the stored ones.
+	// returns ErrFenced when token, sequence or offset are not the stored ones, and
+	// ErrTooLarge, having stored nothing, for one above the store's bound.
 	Commit(ctx context.Context, c Commit) error
 	// Restore stores a whole state, as Load gives it, where nothing is stored, and
 	// is applied whole or not at all. It returns ErrFenced when the token is not the

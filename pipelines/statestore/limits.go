@@ -3,6 +3,8 @@ package statestore
 import (
 	"fmt"
 	"time"
+
+	"settlewatch/pipelines/stage"
 )
 
 // All limits of the package.
@@ -25,8 +27,8 @@ const (
 	retryLongest  = 2 * time.Second
 )
 
-// LimitError is a commit that is too large to be sent. It is final: the caller
-// must commit smaller batches.
+// LimitError is a commit that is too large to be sent, a stage.ErrTooLarge: the
+// caller must commit smaller batches.
 type LimitError struct {
 	What     string // what was counted, with its unit
 	Got, Max int
@@ -35,3 +37,6 @@ type LimitError struct {
 func (e *LimitError) Error() string {
 	return fmt.Sprintf("commit has %d %s, the limit is %d", e.Got, e.What, e.Max)
 }
+
+// Unwrap makes it a stage.ErrTooLarge.
+func (e *LimitError) Unwrap() error { return stage.ErrTooLarge }
