@@ -47,6 +47,12 @@ type Redis struct {
 	embedded bool
 }
 
+// Command sends one command, such as INFO memory, on a connection of its own, and
+// returns a reply that is a text or a number. It is for a look at a server without TLS.
+func (r *Redis) Command(ctx context.Context, words ...string) (string, error) {
+	return redisCommand(ctx, r.Addr(), words...)
+}
+
 // Embedded says whether this is the imitation inside this process.
 func (r *Redis) Embedded() bool { return r.embedded }
 

@@ -34,15 +34,16 @@ type feeder struct {
 	written  int64
 }
 
-// Feed makes the input topics anew and fills them. All of it is written and
-// acknowledged by all in-sync replicas when it returns.
+// Feed fills the input topics; a workload that begins with the first payment makes
+// them anew. All of it is written and acknowledged by all in-sync replicas when it
+// returns.
 func Feed(ctx context.Context, log *bus.Bus, w Workload, progress func(done, total int64)) error {
 	f, err := newFeeder(ctx, log, w)
 	if err != nil {
 		return err
 	}
 	total := w.EventCount()
-	nextMark := startMs + markEveryMs
+	nextMark := w.firstMs() + markEveryMs
 	for e := range w.Events() {
 		for e.AtMs >= nextMark {
 			f.mark(nextMark)
@@ -57,8 +58,10 @@ func Feed(ctx context.Context, log *bus.Bus, w Workload, progress func(done, tot
 		}
 	}
 	f.mark(nextMark)
-	for n := range 2 + w.Payments/(judgedPerRecord*int64(w.Partitions)) {
-		f.mark(w.EndMs() + n)
+	if !w.Stays {
+		for n := range 2 + w.Payments/(judgedPerRecord*int64(w.Partitions)) {
+			f.mark(w.EndMs() + n)
+		}
 	}
 	if err := f.flush(ctx); err != nil {
 		return err
@@ -67,7 +70,8 @@ func Feed(ctx context.Context, log *bus.Bus, w Workload, progress func(done, tot
 	return nil
 }
 
-// newFeeder makes the input topics anew.
+// newFeeder makes the input topics anew where the workload begins with the first
+// payment.
 func newFeeder(ctx context.Context, log *bus.Bus, w Workload) (*feeder, error) {
 	f := &feeder{log: log, workload: w}
 	var names []string
@@ -78,6 +82,9 @@ func newFeeder(ctx context.Context, log *bus.Bus, w Workload) (*feeder, error) {
 		for p := range t.Partitions {
 			f.outbox = append(f.outbox, stage.Outgoing{Topic: t.Name, Partition: int32(p)})
 		}
+	}
+	if w.First > 0 {
+		return f, nil
 	}
 	if err := f.log.RemoveTopics(ctx, names); err != nil {
 		return nil, fmt.Errorf("feed: %w", err)

@@ -116,9 +116,7 @@ func (o *ours) latency(ctx context.Context, plan LatencyPlan) (LatencyResult, er
 	if err != nil {
 		return LatencyResult{}, err
 	}
-	pids := harness()
-	pids[brokerName], pids[redisName] = o.bench.kafka.Pid(), o.redis.Pid()
-	watch := newStopwatch(pids)
+	watch := newStopwatch(o.servers())
 	if err := o.startServices(ctx, watch, false); err != nil {
 		return LatencyResult{}, err
 	}

@@ -9,13 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"settlewatch/pipelines/bus"
-	"settlewatch/pipelines/intake"
 	"settlewatch/pipelines/servers"
 	"settlewatch/pipelines/servers/process"
 	"settlewatch/pipelines/stage"
@@ -40,12 +40,15 @@ var benchCardKey = base64.StdEncoding.EncodeToString([]byte("settlewatch bench: 
 
 // ours is our pipeline in one run.
 type ours struct {
-	bench      *Bench
-	workload   Workload
-	round      int
-	redis      *servers.Redis
-	clickHouse *servers.ClickHouse // nil: without the warehouse
-	tables     *warehouse.Warehouse
+	bench    *Bench
+	workload Workload
+	round    int
+	// logPartitions, joiners and cluster are the shape of a scale run.
+	logPartitions, joiners int
+	cluster                bool
+	redis                  []*servers.Redis
+	clickHouse             *servers.ClickHouse // nil: without the warehouse
+	tables                 *warehouse.Warehouse
 
 	processes map[string]*process.Process
 	// listening has room for every service: each tells its address once.
@@ -72,7 +75,8 @@ func (b *Bench) RunOurs(ctx context.Context, w Workload, round int, withWarehous
 func (b *Bench) newOurs(w Workload, round int) *ours {
 	return &ours{
 		bench: b, workload: w, round: round,
-		processes: make(map[string]*process.Process), listening: make(chan listener, len(Services)),
+		logPartitions: topic.PaymentLog.Partitions, joiners: 1,
+		processes: make(map[string]*process.Process), listening: make(chan listener, 2*len(Services)),
 	}
 }
 
@@ -84,8 +88,7 @@ func (o *ours) measure(ctx context.Context, withWarehouse bool, limit time.Durat
 	if err != nil {
 		return Result{}, err
 	}
-	pids := harness()
-	pids[brokerName], pids[redisName] = o.bench.kafka.Pid(), o.redis.Pid()
+	pids := o.servers()
 	if withWarehouse {
 		pids[clickHouseName] = o.clickHouse.Pid()
 	}
@@ -141,15 +144,9 @@ func (o *ours) prepare(ctx context.Context, config *event.Config, withWarehouse 
 	if err := o.emptyLog(ctx); err != nil {
 		return err
 	}
-	log, err := o.bench.openLog(redisName)
-	if err != nil {
+	if err := o.startRedis(ctx); err != nil {
 		return err
 	}
-	o.redis, err = servers.StartRedis(ctx, servers.RedisOptions{Options: o.bench.serverOptions(redisName, log), AppendOnly: true})
-	if err != nil {
-		return err
-	}
-	o.onStop(o.redis.Stop)
 	if withWarehouse {
 		if err := o.startClickHouse(ctx); err != nil {
 			return err
@@ -164,8 +161,8 @@ func (o *ours) prepare(ctx context.Context, config *event.Config, withWarehouse 
 // emptyLog makes all topics but the input anew and forgets all groups.
 func (o *ours) emptyLog(ctx context.Context) error {
 	groups := []string{boot.GroupConfig, boot.GroupJoiner, boot.GroupWarehouse}
-	for _, feed := range []intake.Feed{intake.Authorization, intake.Capture, intake.Settlement} {
-		groups = append(groups, boot.GroupIngest(feed, fmt.Sprintf("%s@%d", profileName, profileVersion)))
+	for _, feed := range ingestFeeds {
+		groups = append(groups, boot.GroupIngest(feed, profileLabel))
 	}
 	if err := o.bench.bus.RemoveGroups(ctx, groups); err != nil {
 		return err
@@ -175,6 +172,9 @@ func (o *ours) emptyLog(ctx context.Context) error {
 	for _, t := range topic.All {
 		if strings.HasPrefix(t.Name, "raw.") {
 			continue
+		}
+		if t.Name == topic.PaymentLog.Name {
+			t.Partitions = o.logPartitions
 		}
 		names, topics = append(names, t.Name), append(topics, t)
 	}
@@ -220,6 +220,45 @@ func (o *ours) awaitLag(ctx context.Context, group, name string, poll time.Durat
 	}
 }
 
+// startRedis starts one Redis, or a cluster of three.
+func (o *ours) startRedis(ctx context.Context) error {
+	log, err := o.bench.openLog(redisName)
+	if err != nil {
+		return err
+	}
+	options := servers.RedisOptions{Options: o.bench.serverOptions(redisName, log), AppendOnly: true}
+	if o.cluster {
+		cluster, err := servers.StartRedisCluster(ctx, options)
+		if err != nil {
+			return err
+		}
+		o.redis = cluster.Nodes
+		o.onStop(cluster.Stop)
+		return nil
+	}
+	one, err := servers.StartRedis(ctx, options)
+	if err != nil {
+		return err
+	}
+	o.redis = []*servers.Redis{one}
+	o.onStop(one.Stop)
+	return nil
+}
+
+// servers are the processes that are not services of ours.
+func (o *ours) servers() map[string]int {
+	pids := harness()
+	pids[brokerName] = o.bench.kafka.Pid()
+	for n, r := range o.redis {
+		name := redisName
+		if n > 0 {
+			name = fmt.Sprintf("%s-%d", redisName, n+1)
+		}
+		pids[name] = r.Pid()
+	}
+	return pids
+}
+
 func (o *ours) startClickHouse(ctx context.Context) error {
 	log, err := o.bench.openLog(clickHouseName)
 	if err != nil {
@@ -248,24 +287,71 @@ func (o *ours) awaitRows(ctx context.Context) error {
 // startServices starts the joiner first and waits until it owns the log, so that the
 // stopwatch, which begins with the first input partition, does not count its start.
 func (o *ours) startServices(ctx context.Context, watch *stopwatch, withWarehouse bool) error {
-	owned := make(chan struct{}, topic.PaymentLog.Partitions)
-	assigned := func(string) { owned <- struct{}{} }
-	wanted := topic.PaymentLog.Partitions
-	logTopic := assignedTo(topic.PaymentLog.Name)
-	if err := o.start(joinerName, nil, map[string]func(string){logTopic: assigned}); err != nil {
+	err := o.startJoiners(ctx)
+	if err == nil && withWarehouse {
+		err = o.startOwner(ctx, warehouseName)
+	}
+	if err == nil {
+		err = o.startIngests(watch)
+	}
+	for name, p := range o.processes {
+		watch.pids[name] = p.Pid()
+	}
+	return err
+}
+
+func (o *ours) startJoiners(ctx context.Context) error {
+	if err := o.startOwner(ctx, joinerName); err != nil {
 		return err
 	}
-	if withWarehouse {
-		wanted *= 2
-		if err := o.start(warehouseName, nil, map[string]func(string){logTopic: assigned}); err != nil {
+	for n := 2; n <= o.joiners; n++ {
+		if err := o.start(fmt.Sprintf("%s-%d", joinerName, n), nil, map[string]func(string){}); err != nil {
 			return err
 		}
 	}
-	for range wanted {
+	return o.awaitMembers(ctx, boot.GroupJoiner, o.joiners)
+}
+
+// startOwner starts a service and waits until the whole log is its own.
+func (o *ours) startOwner(ctx context.Context, name string) error {
+	owned := make(chan struct{}, 10*o.logPartitions)
+	on := map[string]func(string){assignedTo(topic.PaymentLog.Name): func(string) { owned <- struct{}{} }}
+	if err := o.start(name, nil, on); err != nil {
+		return err
+	}
+	for range o.logPartitions {
 		if err := wait(ctx, owned, o.processes); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// membersPoll is how often a group that changes is looked at.
+const membersPoll = 100 * time.Millisecond
+
+// awaitMembers waits until the group has that many members, each with something to do.
+func (o *ours) awaitMembers(ctx context.Context, group string, n int) error {
+	tick := time.NewTicker(membersPoll)
+	defer tick.Stop()
+	for {
+		members, err := o.bench.bus.Members(ctx, group)
+		if err != nil {
+			return err
+		}
+		idle := slices.ContainsFunc(members, func(m bus.Member) bool { return len(m.Partitions) == 0 })
+		if len(members) == n && !idle {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+func (o *ours) startIngests(watch *stopwatch) error {
 	for n, feed := range feeds {
 		env, err := o.profileOf(feed)
 		if err != nil {
@@ -275,9 +361,6 @@ func (o *ours) startServices(ctx context.Context, watch *stopwatch, withWarehous
 		if err := o.start(feed, env, begun); err != nil {
 			return err
 		}
-	}
-	for name, p := range o.processes {
-		watch.pids[name] = p.Pid()
 	}
 	return nil
 }
@@ -299,7 +382,7 @@ func (o *ours) start(name string, env []string, on map[string]func(string)) erro
 		}
 	}
 	p, err := process.Start(process.Command{
-		Path: o.bench.options.Binaries[name], Output: &spotter{next: log, on: on}, Env: append(o.environment(), env...),
+		Path: o.bench.options.Binaries[binaryOf(name)], Output: &spotter{next: log, on: on}, Env: append(o.environment(), env...),
 	})
 	if err != nil {
 		return err
@@ -308,10 +391,21 @@ func (o *ours) start(name string, env []string, on map[string]func(string)) erro
 	return nil
 }
 
+// binaryOf a second instance is that of the first.
+func binaryOf(name string) string {
+	binary, _, _ := strings.Cut(name, "-")
+	return binary
+}
+
 func (o *ours) environment() []string {
+	var addrs []string
+	for _, r := range o.redis {
+		addrs = append(addrs, r.Addr())
+	}
 	env := append(os.Environ(),
 		"SETTLEWATCH_KAFKA_BROKERS="+o.bench.kafka.Addr(),
-		"SETTLEWATCH_REDIS_ADDRS="+o.redis.Addr(),
+		"SETTLEWATCH_REDIS_ADDRS="+strings.Join(addrs, ","),
+		fmt.Sprintf("SETTLEWATCH_REDIS_CLUSTER=%t", o.cluster),
 		"SETTLEWATCH_CARD_KEY_ID=bench",
 		"SETTLEWATCH_CARD_KEY="+benchCardKey,
 		"SETTLEWATCH_HTTP_ADDR=127.0.0.1:0",

@@ -49,6 +49,7 @@ func newTerms(days int) *event.Terms {
 const (
 	profileName    = "bench"
 	profileVersion = 1
+	profileLabel   = "bench@1"
 )
 
 //go:embed profiles

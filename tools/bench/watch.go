@@ -101,8 +101,12 @@ type watcher struct {
 	wrong    []string // a few of them
 	wrongs   int
 	complete chan struct{}
-	// onComplete runs at the moment when the last expected alert was read.
-	onComplete func()
+	// onComplete runs at the moment when the last expected alert was read, onFirst,
+	// unless it is nil, when the first was.
+	onComplete, onFirst func()
+	// before is the first payment of the workload; alerts of earlier ones are those
+	// of an earlier watcher.
+	before int64
 }
 
 func newWatcher(out output, truth map[Expected]bool, onComplete func()) *watcher {
@@ -164,6 +168,8 @@ func (w *watcher) add(body []byte) {
 	case err != nil:
 		w.note(err.Error())
 		return
+	case s.Payment < w.before:
+		return
 	case !w.truth[s.Expected]:
 		w.note(fmt.Sprintf("%s for payment %d, which is not expected", s.Kind, s.Payment))
 		return
@@ -175,6 +181,9 @@ func (w *watcher) add(body []byte) {
 		return
 	}
 	w.seen[s.Expected] = s.version
+	if len(w.seen) == 1 && w.onFirst != nil {
+		w.onFirst()
+	}
 	if len(w.seen) == len(w.truth) {
 		w.onComplete()
 		close(w.complete)

@@ -20,11 +20,15 @@ type Workload struct {
 	// OpenAll puts the first settlement behind the last capture, so that all
 	// payments are open at once; else about 160,000 are.
 	OpenAll bool
-	// Unsettled leaves the settlements out: what is open stays open. Truth then is
-	// that nothing is due before the end.
+	// Unsettled leaves the settlements out: what is open stays open.
 	Unsettled bool
 	// StepMs between two payments, in event time.
 	StepMs int64
+	// First is the number of the first payment, a multiple of a thousand: a workload
+	// that goes on where another one ended.
+	First int64
+	// Stays leaves the end out: no deadline passes.
+	Stays bool
 }
 
 // The times of the workload, Unix milliseconds and milliseconds.
@@ -107,14 +111,11 @@ type Expected struct {
 // Truth lists the alerts that must come, and no others may.
 func (w Workload) Truth() map[Expected]bool {
 	truth := make(map[Expected]bool)
-	if w.Unsettled {
-		return truth
-	}
-	for i := range w.Payments {
-		if unsettled(i) {
+	for i := w.First; i < w.First+w.Payments; i++ {
+		if w.happens(Capture, i) && !w.happens(Settlement, i) && !w.Stays {
 			truth[Expected{alert.PaidUnsettled, i}] = true
 		}
-		if twice(i) {
+		if w.happens(SecondSettlement, i) {
 			truth[Expected{alert.SettledTwice, i}] = true
 		}
 	}
@@ -146,7 +147,16 @@ func (w Workload) lags() [stepCount]int64 {
 }
 
 // EndMs is a moment behind every deadline.
-func (w Workload) EndMs() int64 { return startMs + w.Payments*w.step() + endLagMs }
+func (w Workload) EndMs() int64 { return startMs + (w.First+w.Payments)*w.step() + endLagMs }
+
+// firstMs is the time of the first event. What goes on begins when all of what was
+// before has happened.
+func (w Workload) firstMs() int64 {
+	if w.First == 0 {
+		return startMs
+	}
+	return startMs + w.First*w.step() + 2*settleLagMs
+}
 
 // Events in the order of event time.
 func (w Workload) Events() iter.Seq[Event] {
@@ -154,10 +164,10 @@ func (w Workload) Events() iter.Seq[Event] {
 		lags := w.lags()
 		last := w.Payments + lags[SecondSettlement]
 		for slot := range last {
-			at := startMs + slot*w.step()
+			at := w.firstMs() + slot*w.step()
 			for s := range stepCount {
-				i := slot - lags[s]
-				if i >= 0 && i < w.Payments && w.happens(s, i) && !yield(Event{s, i, at}) {
+				n := slot - lags[s]
+				if i := w.First + n; n >= 0 && n < w.Payments && w.happens(s, i) && !yield(Event{s, i, at}) {
 					return
 				}
 			}

@@ -42,6 +42,7 @@ func TestEventsAreThoseThatAreCounted(t *testing.T) {
 		{Payments: 1, Partitions: 1},
 		{Payments: 3000, Partitions: 2, OpenAll: true, StepMs: 1},
 		{Payments: 2014, Partitions: 1, Unsettled: true},
+		{Payments: 1500, Partitions: 1, First: 4000, Stays: true},
 	} {
 		t.Run(fmt.Sprintf("%+v", w), func(t *testing.T) {
 			var count, last int64
@@ -175,6 +176,9 @@ func TestWatcherSeesWhatIsWrong(t *testing.T) {
 				t.Errorf("notes %q, %d repeated; want %q, %d", text, repeated, c.notes, c.repeated)
 			}
 		})
+	}
+	if stays := (Workload{Payments: 2000, First: 1000, Stays: true}).Truth(); len(stays) != 2 || !stays[Expected{alert.SettledTwice, 1013}] {
+		t.Errorf("what goes on and does not end: %v", stays)
 	}
 	eyes := newWatcher(peerOutput("t"), w.Truth(), func() {})
 	eyes.add([]byte(`{"type":"paid_unsettled","payment_id":"acq1|000000000007"}`))
