@@ -90,12 +90,14 @@ const (
 	opLastRange
 	opRecordRange
 	opInsert
+	opCheckpoint
 )
 
 func (o op) String() string {
 	return [...]string{
 		"start", "clock", "sleep", "open", "bounds", "fetch", "append", "group commit", "acquire", "load",
 		"load part", "commit", "last range", "record range", "insert",
+		"checkpoint",
 	}[o]
 }
 
@@ -159,6 +161,9 @@ func (w *World) ended(a *actor) {
 		return
 	}
 	w.note("%s ended: %v", a.name, a.err)
+	if w.mayRefuse(a) {
+		return // the partition rests, its process goes on
+	}
 	if !errors.Is(a.err, errFailed) && !errors.Is(a.err, errOver) {
 		w.refused(a)
 	}

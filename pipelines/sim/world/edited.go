@@ -74,6 +74,22 @@ func (r editedReader) Fetch(ctx context.Context, offset int64, maxWait time.Dura
 	return b, err
 }
 
+// jumping reads on at the first offset that there is.
+type jumping struct{ stage.Reader }
+
+func (j jumping) Bounds(ctx context.Context) (first, end int64, err error) {
+	_, end, err = j.Reader.Bounds(ctx)
+	return 0, end, err
+}
+
+func (j jumping) Fetch(ctx context.Context, offset int64, maxWait time.Duration) (stage.Batch, error) {
+	first, _, err := j.Reader.Bounds(ctx)
+	if err != nil {
+		return stage.Batch{}, err
+	}
+	return j.Reader.Fetch(ctx, max(offset, first), maxWait)
+}
+
 // copied batches outlive their owner's next round.
 func copied(batches []stage.Outgoing) []stage.Outgoing {
 	out := make([]stage.Outgoing, len(batches))

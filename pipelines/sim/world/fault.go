@@ -31,6 +31,8 @@ const (
 	faultForget    = "forget"  // a group loses its committed offsets
 	faultConfig    = "config"  // another CONFIG, variant Arg
 	faultGrow      = "grow"    // a raw topic gets another partition, not expected yet
+	faultCut       = "cut"     // the log is cut up to a checkpoint
+	faultLose      = "lose"    // a store and its checkpoints are lost, its log is cut
 	faultTurn      = "turn"    // a second version of a raw topic's profile takes its turn
 )
 
@@ -70,6 +72,8 @@ var faultKinds = []struct {
 	{faultConfig, 1},
 	{faultGrow, 3},
 	{faultTurn, 2},
+	{faultCut, 2},
+	{faultLose, 1},
 }
 
 // fault is what goes wrong at this step, if anything does.
@@ -181,7 +185,7 @@ func (w *World) befall(f *Fault) {
 	case faultRebalance:
 		w.share(w.groups[f.Target%len(w.groups)], mix(uint64(f.Arg)))
 	case faultSkew:
-		w.processes[f.Target%len(w.processes)].skewMs = f.Arg
+		w.skew(w.processes[f.Target%len(w.processes)], f.Arg)
 	case faultWipe:
 		w.rewrite(w.stores[f.Target%len(w.stores)], sim.StateSnapshot{})
 	case faultRestore:
@@ -194,9 +198,25 @@ func (w *World) befall(f *Fault) {
 		w.configure(int(f.Arg))
 	case faultGrow:
 		w.grow(w.raws[f.Target%len(w.raws)])
+	case faultCut:
+		w.cut(w.stores[f.Target%len(w.stores)])
+	case faultLose:
+		if f.Arg%4 == 0 {
+			w.lose(w.stores[f.Target%len(w.stores)])
+		}
 	case faultTurn:
 		w.handOver(w.raws[f.Target%len(w.raws)], int(f.Arg))
 	}
+}
+
+// skew sets a process's clock. What measures a span on a machine does not see its
+// clock being set; a simulated time cannot tell the two apart, so whoever measures
+// spans only is started anew.
+func (w *World) skew(p *process, ms int64) {
+	if p.skewMs != ms && p.alive && !p.kind.ingest() {
+		w.kill(p)
+	}
+	p.skewMs = ms
 }
 
 // rewrite puts a store back to what it once held.

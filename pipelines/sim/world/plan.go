@@ -46,6 +46,8 @@ type Plan struct {
 	FaultEvery int `json:"fault_every"`
 	// SkewMs is how far clocks may be wrong, ahead or behind.
 	SkewMs int64 `json:"skew_ms"`
+	// Checkpoints are kept now and then, and the log is cut up to them.
+	Checkpoints bool `json:"checkpoints,omitempty"`
 	// Split: acquirer acq1 is a group of its own.
 	Split bool `json:"split,omitempty"`
 }
@@ -63,6 +65,8 @@ func Draw(seed uint64) *Schedule {
 		FaultEvery: []int{10, 20, 40, 80}[r.IntN(4)], SkewMs: []int64{0, 0, 300, 40_000, 2 * hourMs}[r.IntN(5)], Split: r.IntN(4) == 0,
 	}
 	p.Instances = min(p.Instances, 2)
+	// A warehouse would have to load a log before it is cut.
+	p.Checkpoints = !p.Warehouse && r.IntN(3) == 0
 	p.Grow = p.RawPartitions > 1 && r.IntN(2) == 0
 	switch r.IntN(4) {
 	case 0:

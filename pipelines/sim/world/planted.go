@@ -67,6 +67,12 @@ var Flaws = []Flaw{
 	},
 	{
 		Name: "letters-unacknowledged", About: "dead letters are sent after the offset is committed",
+		shape: func(p *Plan) {
+			p.FaultEvery = 10
+			for i := 0; i < len(p.Items); i += 2 {
+				p.Items[i].Token = "bad"
+			}
+		},
 		onIngest: func(_ *World, _ *process, a *stage.Assignment, i *stage.Ingest) {
 			log, held := i.Log, []stage.Outgoing(nil)
 			commit := a.Commit
@@ -255,6 +261,7 @@ var Flaws = []Flaw{
 	},
 	{
 		Name: "publish-gives-up", About: "the joiner commits though an alert could not be published",
+		shape:  func(p *Plan) { p.FaultEvery = 40 },
 		onJoin: func(_ *World, _ *process, _ *stage.Assignment, j *stage.Joiner) { j.Log = forgiving(j.Log) },
 	},
 	{
@@ -290,6 +297,14 @@ var Flaws = []Flaw{
 				}
 				return offset
 			}}
+		},
+	},
+
+	{
+		Name: "jump-over-a-cut", About: "below the first offset the joiner goes on at the first, as kafka-go's reader does",
+		shape: func(p *Plan) { p.Checkpoints, p.Warehouse, p.FaultEvery = true, false, 10 },
+		onJoin: func(_ *World, _ *process, _ *stage.Assignment, j *stage.Joiner) {
+			j.Log = editedLog{Log: j.Log, reader: func(r stage.Reader) stage.Reader { return jumping{r} }}
 		},
 	},
 

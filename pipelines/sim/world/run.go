@@ -37,6 +37,7 @@ func play(s *Schedule, replay bool) (*Report, error) {
 	}
 	if !replay && flaw.shape != nil {
 		flaw.shape(&s.Plan)
+		s.Plan.Checkpoints = s.Plan.Checkpoints && !s.Plan.Warehouse
 	}
 	w, err := build(s, replay, flaw)
 	if err != nil {
@@ -145,6 +146,7 @@ func (w *World) deliver(n int) {
 func (w *World) repair(draw uint64) bool {
 	if s := w.stores[draw%uint64(len(w.stores))]; draw>>10%3 == 0 && len(s.snapshots) < 20 {
 		s.snapshots = append(s.snapshots, s.state.Snapshot())
+		w.keep(s)
 	}
 	for _, p := range w.processes {
 		if !p.alive && (w.calm || draw>>20%4 == 0) {
@@ -189,7 +191,8 @@ func (w *World) rest() {
 	}
 	w.calm, w.doom = true, fateOK
 	for _, p := range w.processes {
-		p.frozenUntil, p.skewMs = 0, 0
+		p.frozenUntil = 0
+		w.skew(p, 0)
 	}
 	for _, a := range w.actors {
 		if a.leaveAt != 0 {
@@ -270,7 +273,7 @@ func (w *World) skip() {
 // that it loads.
 func (w *World) read() bool {
 	for _, s := range w.stores {
-		if s.look().Offset != w.ends[place{topic.PaymentLog.Name, s.partition}] {
+		if !s.checkpoints.lost && s.look().Offset != w.ends[place{topic.PaymentLog.Name, s.partition}] {
 			return false
 		}
 	}

@@ -146,6 +146,9 @@ func (w *World) join(p *process, a stage.Assignment) func(context.Context) error
 			return &owner{w: w, store: s, own: s.state.Owner()}
 		},
 	}
+	if w.schedule.Plan.Checkpoints {
+		j.Checkpoints = memory{w}
+	}
 	w.flaw.join(w, p, &a, j)
 	return func(ctx context.Context) error { return j.Own(ctx, a) }
 }

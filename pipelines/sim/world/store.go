@@ -27,6 +27,8 @@ type store struct {
 	history   []invariant.Commit
 	snapshots []sim.StateSnapshot
 	prefix    prefix
+
+	checkpoints checkpoints
 }
 
 // owner is one owner's connection to a store.
@@ -108,8 +110,16 @@ func (o *owner) Restore(ctx context.Context, s stage.Stored) error {
 	if !o.w.park(opCommit, place{topic.PaymentLog.Name, o.store.partition}) {
 		return errCrashed
 	}
+	fate := o.w.fate()
+	o.w.note("%s restores offset %d: %s", o.w.running.name, s.Offset, fate)
+	if fate == fateFails || fate == fateFailsLater {
+		return errFailed
+	}
 	err := o.own.Restore(ctx, s)
 	o.w.beginHistory(o.store)
+	if fate == fateFailsDone {
+		return errFailed
+	}
 	return err
 }
 
@@ -200,15 +210,12 @@ func (w *World) fold(s *store, offset int64) ([]byte, error) {
 			p.metas = map[int64][]byte{}
 		}
 	}
-	records, err := w.log.Records(topic.PaymentLog.Name, s.partition)
+	records, err := w.all(s.partition)
 	if err != nil {
 		return nil, err
 	}
-	if len(records) == 0 || records[0].Offset > p.next {
-		return nil, fmt.Errorf("the log is cut")
-	}
 	position := join.Position{Offset: p.next, RecordSum: p.sum}
-	for _, r := range records[p.next-records[0].Offset:] {
+	for _, r := range records[p.next:] {
 		if r.Offset >= offset {
 			break
 		}

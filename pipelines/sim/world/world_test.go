@@ -53,7 +53,7 @@ func TestPlanted(t *testing.T) {
 	for i := range Flaws {
 		f := &Flaws[i]
 		t.Run(f.Name, func(t *testing.T) {
-			totals, failures, err := Campaign{Seed: 1, Runs: 3000, Planted: f.Name, Most: 1}.Run(t.Context())
+			totals, failures, err := Campaign{Seed: 1, Runs: 1500, Planted: f.Name, Most: 1}.Run(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
