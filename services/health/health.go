@@ -64,6 +64,8 @@ type partition struct {
 type refusal struct{ reason, cause string }
 
 type retry struct {
+	// since is the first of a series: no two of it lie further apart than readyAfter.
+	since  time.Time
 	at     time.Time
 	server string
 	cause  string
@@ -163,7 +165,11 @@ func (h *Health) End(p Place, end int64) {
 func (h *Health) Retry(server string, cause error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.retry = retry{at: h.options.Now(), server: server, cause: cause.Error()}
+	now, since := h.options.Now(), h.retry.since
+	if now.Sub(h.retry.at) > readyAfter {
+		since = now
+	}
+	h.retry = retry{since: since, at: now, server: server, cause: cause.Error()}
 }
 
 // Partition is how far one partition has come.
@@ -208,7 +214,8 @@ func (h *Health) Alive() Report {
 }
 
 // Ready is true when all servers answered and every owned partition is loaded and
-// comes round; a service without partitions is idle, and ready to take some.
+// comes round. A service without partitions is idle, and ready to take some, unless
+// its requests have been failing for a while: then it may have lost them.
 func (h *Health) Ready() Report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -219,6 +226,11 @@ func (h *Health) Ready() Report {
 		r.Reasons = append(r.Reasons, "asked to end")
 	case !h.connected:
 		r.Reasons = append(r.Reasons, "waiting for "+cmp.Or(strings.Join(h.waiting, ", "), "its servers"))
+	case len(h.owned) == 0 && now.Sub(h.retry.at) <= readyAfter && h.retry.at.Sub(h.retry.since) > readyAfter:
+		// A member that lost its group owns nothing: that is not the idleness of one
+		// that nobody needs.
+		r.Reasons = append(r.Reasons, fmt.Sprintf("owns no partition; %s %s ago: %s",
+			h.retry.server, now.Sub(h.retry.at).Round(time.Second), h.retry.cause))
 	}
 	for _, p := range r.Partitions {
 		place := Place{p.Topic, p.Partition}

@@ -61,6 +61,31 @@ func TestReadyFollowsTheStart(t *testing.T) {
 	expect(t, "ending", h.Alive(), true)
 }
 
+// A member that cannot reach its group any more has lost its partitions, and looks
+// like one that was given none.
+func TestLostFromItsGroupIsNotReady(t *testing.T) {
+	h, c := start(t)
+	h.Connected()
+	h.Own(place)()
+	for range 20 {
+		expect(t, "for a moment", h.Ready(), true)
+		h.Retry("kafka", errors.New("connection refused"))
+		c.pass(500 * time.Millisecond)
+	}
+	h.Retry("kafka", errors.New("connection refused"))
+	c.pass(500 * time.Millisecond)
+	h.Retry("kafka", errors.New("connection refused"))
+	expect(t, "for longer", h.Ready(), false, "owns no partition", "kafka 0s ago: connection refused")
+	release := h.Own(place)
+	beat(h, 5, 5)
+	expect(t, "back in its group", h.Ready(), true)
+	release()
+	c.pass(11 * time.Second)
+	expect(t, "long ago", h.Ready(), true)
+	h.Retry("kafka", errors.New("connection refused"))
+	expect(t, "another series", h.Ready(), true)
+}
+
 func TestIdleIsNoStall(t *testing.T) {
 	h, c := start(t)
 	h.Connected()
