@@ -110,6 +110,7 @@ func (g *ground) openKafka(ctx context.Context, output io.Writer) (err error) {
 func (g *ground) openRedis(ctx context.Context, output io.Writer) (err error) {
 	g.redisOptions = servers.RedisOptions{
 		Options: servers.Options{Dir: filepath.Join(g.dir, "redis"), Log: output}, AppendOnly: true,
+		Args: []string{"--enable-protected-configs", "yes"}, // its folder is changed while it runs
 	}
 	if g.redisOptions.Port, err = servers.FreePort(); err != nil {
 		return err

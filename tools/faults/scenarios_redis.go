@@ -1,11 +1,12 @@
 package faults
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -191,6 +192,11 @@ func flushScripts(w *world) error {
 // truncateAOF kills Redis and cuts the end of its file: it comes back with an
 // earlier state.
 func truncateAOF(w *world) error {
+	// What lies before this run in the file is of another log.
+	first, base, err := w.appendOnly()
+	if err != nil {
+		return err
+	}
 	if err := w.busy(); err != nil {
 		return err
 	}
@@ -202,28 +208,42 @@ func truncateAOF(w *world) error {
 	if err := w.redis.Kill(); err != nil {
 		return err
 	}
-	files, err := filepath.Glob(filepath.Join(w.redisOptions.Dir, "appendonlydir", "*.incr.aof"))
-	if err != nil || len(files) == 0 {
-		return errors.Join(errors.New("the append-only file of Redis is not there"), err)
-	}
-	last := files[len(files)-1]
-	info, err := os.Stat(last)
+	last, size, err := w.appendOnly()
 	if err != nil {
-		return fmt.Errorf("look at the append-only file: %w", err)
+		return err
 	}
-	cut := min(info.Size()/2, w.dice.Int64N(64<<10)+1)
-	if err := os.Truncate(last, info.Size()-cut); err != nil {
+	if last != first {
+		base = 0
+	}
+	cut := min(size-base, w.dice.Int64N(64<<10)+1)
+	if err := os.Truncate(last, size-cut); err != nil {
 		return fmt.Errorf("cut the append-only file: %w", err)
 	}
-	if err := w.ground.restartRedis(w); err != nil {
+	if err := w.restartRedis(w); err != nil {
 		return err
 	}
 	now, err := w.stored()
 	if err != nil {
 		return err
 	}
-	w.note("%s bytes cut; the state went back by %d records", strconv.FormatInt(cut, 10), before-now)
+	w.note("%d bytes cut; the state went back by %d records", cut, before-now)
 	return w.recoverBeyond("joiner", w.stored, before)
+}
+
+// appendOnly is the file that Redis appends to, and its size.
+func (w *world) appendOnly() (file string, size int64, err error) {
+	files, err := filepath.Glob(filepath.Join(w.redisOptions.Dir, "appendonlydir", "*.incr.aof"))
+	if err != nil || len(files) == 0 {
+		return "", 0, errors.Join(errors.New("the append-only file of Redis is not there"), err)
+	}
+	// The number in the name grows with each rewrite, in digits as well as in length.
+	slices.SortFunc(files, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+	file = files[len(files)-1]
+	info, err := os.Stat(file)
+	if err != nil {
+		return "", 0, fmt.Errorf("look at the append-only file: %w", err)
+	}
+	return file, info.Size(), nil
 }
 
 // restartRedis starts it again on its data and address.
