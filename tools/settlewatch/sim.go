@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -20,6 +21,7 @@ import (
 type simFlags struct {
 	runs    int
 	seed    uint64
+	fresh   bool
 	planted string
 	replay  string
 	watch   bool
@@ -51,6 +53,7 @@ Exit status: 0 nothing was found (with --planted: every bug was), 1 something wa
 could not run.`,
 		Example: `  settlewatch sim
   settlewatch sim --runs 20000 --seed 7
+  settlewatch sim --fresh
   settlewatch sim --planted
   settlewatch sim --planted=commit-before-publish   one of them, cut down, to watch
   settlewatch sim --replay sim-4711.json --watch`,
@@ -62,6 +65,8 @@ could not run.`,
 	flags := cmd.Flags()
 	flags.IntVar(&f.runs, "runs", 3000, "runs to make; with --planted, for each bug at most")
 	flags.Uint64Var(&f.seed, "seed", 1, "seed of the first run, the others follow it")
+	flags.BoolVar(&f.fresh, "fresh", false, "begin at a seed that is drawn, and printed")
+	cmd.MarkFlagsMutuallyExclusive("seed", "fresh")
 	flags.StringVar(&f.planted, "planted", "", "catch planted bugs: all, or the one that is named")
 	flags.Lookup("planted").NoOptDefVal = "all"
 	flags.StringVar(&f.replay, "replay", "", "a file with the schedule of a failure; - is standard input")
@@ -82,6 +87,10 @@ func runSim(ctx context.Context, f simFlags, out, messages io.Writer) error {
 		return replaySim(f, out)
 	case f.planted != "":
 		return plantSim(ctx, f, out, messages)
+	}
+	if f.fresh {
+		f.seed = rand.Uint64() >> 20
+		fmt.Fprintf(messages, "sim: begins at seed %d\n", f.seed)
 	}
 	bar := newRuns(messages, f.runs)
 	began := time.Now()
