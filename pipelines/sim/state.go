@@ -112,6 +112,25 @@ func (s *State) Restore(snap StateSnapshot) {
 	s.held = snap.held.clone()
 }
 
+// Damage loses one part of what is stored, a bucket or an entry of the ring, as a
+// store that evicts would. It tells whether there was one.
+func (s *State) Damage(choice uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	indexes := slices.Sorted(maps.Keys(s.held.buckets))
+	n := len(indexes) + len(s.held.ring)
+	if n == 0 {
+		return false
+	}
+	s.held = s.held.clone() // snapshots keep what they have
+	if i := int(choice % uint64(n)); i < len(indexes) {
+		delete(s.held.buckets, indexes[i])
+	} else {
+		s.held.ring = slices.Delete(s.held.ring, i-len(indexes), i-len(indexes)+1)
+	}
+	return true
+}
+
 // StateOwner is one owner's view of a State.
 type StateOwner struct {
 	store   *State

@@ -164,6 +164,9 @@ func (w *World) ended(a *actor) {
 	if w.mayRefuse(a) {
 		return // the partition rests, its process goes on
 	}
+	if w.repaired(a) {
+		return
+	}
 	if !errors.Is(a.err, errFailed) && !errors.Is(a.err, errOver) {
 		w.refused(a)
 	}

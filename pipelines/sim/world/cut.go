@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"settlewatch/pipelines/checkpoint"
 	"settlewatch/pipelines/sim"
 	"settlewatch/pipelines/stage"
 	"settlewatch/schemas/topic"
@@ -22,7 +23,8 @@ type checkpoints struct {
 
 // keep makes a checkpoint of what is stored.
 func (w *World) keep(s *store) {
-	if stored := s.look(); w.schedule.Plan.Checkpoints && stored.Meta != nil && stored.Offset > s.checkpoints.latest.Offset {
+	if stored := s.look(); w.schedule.Plan.Checkpoints && stored.Meta != nil &&
+		stored.Offset > s.checkpoints.latest.Offset && (w.flaw.unchecked || checkpoint.Loads(stored) == nil) {
 		s.checkpoints.latest, s.checkpoints.found = stored, true
 		w.note("partition %d: checkpoint at offset %d", s.partition, stored.Offset)
 	}
@@ -84,6 +86,19 @@ func (w *World) all(partition int32) ([]stage.Record, error) {
 func (w *World) mayRefuse(a *actor) bool {
 	gone := errors.Is(a.err, stage.ErrLogChanged) || errors.Is(a.err, stage.ErrOffsetOutOfRange)
 	return a.process.kind == kindJoiner && gone && len(w.stores[a.partition].checkpoints.cut) > 0
+}
+
+// repaired: a joiner that refuses a damaged state has the partition rebuilt, as its
+// runbook says: the store is wiped, and the log folded again.
+func (w *World) repaired(a *actor) bool {
+	if a.process.kind != kindJoiner || errors.Is(a.err, errFailed) || !w.stores[a.partition].damaged {
+		return false
+	}
+	w.note("partition %d is rebuilt", a.partition)
+	w.stores[a.partition].damaged = false
+	w.rewrite(w.stores[a.partition], sim.StateSnapshot{})
+	w.stores[a.partition].snapshots = nil // they may be damaged too
+	return true
 }
 
 // memory gives the latest checkpoint.

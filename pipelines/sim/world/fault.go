@@ -28,6 +28,7 @@ const (
 	faultSkew      = "skew"    // a process's clock is Arg ms wrong from now on
 	faultWipe      = "wipe"    // a store loses all
 	faultRestore   = "restore" // a store goes back to its snapshot number Arg
+	faultDamage    = "damage"  // a store loses a bucket or an entry of the ring
 	faultForget    = "forget"  // a group loses its committed offsets
 	faultConfig    = "config"  // another CONFIG, variant Arg
 	faultGrow      = "grow"    // a raw topic gets another partition, not expected yet
@@ -68,6 +69,7 @@ var faultKinds = []struct {
 	{faultSkew, 1},
 	{faultWipe, 1},
 	{faultRestore, 2},
+	{faultDamage, 1},
 	{faultForget, 1},
 	{faultConfig, 1},
 	{faultGrow, 3},
@@ -192,6 +194,9 @@ func (w *World) befall(f *Fault) {
 		if s := w.stores[f.Target%len(w.stores)]; len(s.snapshots) > 0 {
 			w.rewrite(s, s.snapshots[int(f.Arg)%len(s.snapshots)])
 		}
+	case faultDamage:
+		s := w.stores[f.Target%len(w.stores)]
+		s.damaged = s.state.Damage(uint64(f.Arg)) || s.damaged
 	case faultForget:
 		clear(w.groups[f.Target%len(w.groups)].committed)
 	case faultConfig:

@@ -20,6 +20,8 @@ type Flaw struct {
 	onStore      func(s *sim.State)
 	// lostIsDone and lostRowsAreDone: a request that was lost is taken for done.
 	lostIsDone, lostRowsAreDone bool
+	// unchecked: a checkpoint is kept as it is read.
+	unchecked bool
 	// without are kinds of faults that would show the missing of a defence which had
 	// to be taken away for the bug to show at all.
 	without []string

@@ -392,6 +392,12 @@ var Flaws = []Flaw{
 		},
 	},
 
+	{
+		Name: "checkpoint-unchecked", About: "a checkpoint takes the place of the last one without being looked at",
+		shape:     func(p *Plan) { p.Checkpoints, p.Warehouse = true, false },
+		unchecked: true,
+	},
+
 	// The warehouse.
 	{
 		Name: "range-taken-for-rows", About: "a start takes a recorded range for inserted rows",

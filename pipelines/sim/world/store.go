@@ -29,6 +29,7 @@ type store struct {
 	prefix    prefix
 
 	checkpoints checkpoints
+	damaged     bool // since it was last wiped
 }
 
 // owner is one owner's connection to a store.
@@ -184,6 +185,9 @@ func (w *World) checkLoaded(s *store, stored stage.Stored) {
 		buckets[i] = join.Bucket{Index: b.Index, Value: b.Value}
 	}
 	loaded, position, err := join.Load(slices.Clone(stored.Meta), buckets, stored.Ring)
+	if err != nil && s.damaged {
+		return // it is noticed, which is all that can be asked
+	}
 	if err != nil {
 		w.violate("loaded state is a fold of the log", "partition %d at %d does not load: %v", s.partition, stored.Offset, err)
 		return
