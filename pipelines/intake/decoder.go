@@ -138,6 +138,7 @@ func (d *Decoder) decode(raw []byte, lent bool) (*event.Event, error) {
 	d.record.reset(raw)
 	defer d.record.forgetCard()
 	if !d.scan() {
+		clear(d.arena) // the card number may be in it
 		d.record.reset(raw)
 		if err := d.read(); err != nil {
 			return nil, err
