@@ -1,6 +1,10 @@
 // Package stage is the loop that every service runs: read, step, publish,
 // commit. It owns the small interfaces that the loop needs; bus, statestore and
 // warehouse implement them on Kafka, Redis and ClickHouse.
+//
+// A loop starts no goroutine, and waits nowhere but in these interfaces, a Clock's
+// Sleep included: the simulation (sim/world), which owns them, so owns every
+// interleaving. Whoever adds a channel or a timer here takes that away.
 package stage
 
 import (
