@@ -69,7 +69,7 @@ func TestResultsAreAddedUp(t *testing.T) {
 		t.Errorf("a recovery of 3 s within 2 s: %v", found)
 	}
 	report := Report{Results: []Result{r}}
-	if text := report.Markdown(); !strings.Contains(text, "| 3 | 3 | 3.0 s | 5.0 s | 2 MiB |") || !strings.Contains(text, "## Violations") {
+	if text := report.Markdown(); !strings.Contains(text, "| 3 | 3 | 3.0 s | 5.0 s | 2 MiB (joiner) |") || !strings.Contains(text, "## Violations") {
 		t.Errorf("the report says\n%s", text)
 	}
 }

@@ -50,8 +50,8 @@ func (r *Report) Markdown() string {
 		if len(x.recoveries) > 0 {
 			back, most = fmt.Sprintf("%.1f s", x.RecoveryP50), fmt.Sprintf("%.1f s", x.RecoveryMax)
 		}
-		fmt.Fprintf(&b, "| %d | %s | %s | %s | %d | %d | %s | %s | %.0f MiB |\n", x.Fault, x.Name, strings.Join(x.Scenario.Holds, " "),
-			quick, x.Runs, x.Violations, back, most, x.PeakMiB)
+		fmt.Fprintf(&b, "| %d | %s | %s | %s | %d | %d | %s | %s | %.0f MiB (%s) |\n", x.Fault, x.Name, strings.Join(x.Scenario.Holds, " "),
+			quick, x.Runs, x.Violations, back, most, x.PeakMiB, x.PeakOf)
 	}
 	b.WriteString("\n“Back after” counts from the end of the fault, or from the kill, to the first new alert or commit. Of 17 to 19 it is\n" +
 		"the time until the service says that it refuses; of 29 the time for all that was waiting.\n")

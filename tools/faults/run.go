@@ -41,6 +41,8 @@ type Result struct {
 	RecoveryP50 float64 `json:"recovery_s_p50"`
 	RecoveryMax float64 `json:"recovery_s_max"`
 	PeakMiB     float64 `json:"peak_memory_mib"`
+	// PeakOf is the service that had it.
+	PeakOf string `json:"peak_memory_of"`
 	// Seconds that a run took on average, all included.
 	Seconds float64 `json:"seconds_per_run"`
 
@@ -195,7 +197,8 @@ func (w *world) bounds(s Scenario) []invariant.Violation {
 	if most == 0 {
 		most = recoveryMostSeconds
 	}
-	measures := []invariant.Measure{{Name: "memory of a service", Value: w.watch.peakMiB(), Most: memoryMostMiB, Unit: "MiB"}}
+	service, mib := w.watch.largest()
+	measures := []invariant.Measure{{Name: "memory of " + service, Value: mib, Most: memoryMostMiB, Unit: "MiB"}}
 	for _, m := range w.measured {
 		measures = append(measures, invariant.Measure{Name: "recovery of " + m.what, Value: m.seconds, Most: most, Unit: "s"})
 	}
@@ -211,7 +214,9 @@ func (r *Result) add(w *world, found []invariant.Violation, took time.Duration) 
 	r.Violations += len(found)
 	r.Found = append(r.Found, found[:min(len(found), max(0, notesMost-len(r.Found)))]...)
 	r.Notes = append(r.Notes, w.notes[:min(len(w.notes), max(0, notesMost-len(r.Notes)))]...)
-	r.PeakMiB = max(r.PeakMiB, w.watch.peakMiB())
+	if service, mib := w.watch.largest(); mib > r.PeakMiB {
+		r.PeakMiB, r.PeakOf = mib, service
+	}
 	for _, m := range w.measured {
 		r.recoveries = append(r.recoveries, m.seconds)
 	}
@@ -229,7 +234,9 @@ func (g *ground) say(s Scenario, n uint64, w *world, found []invariant.Violation
 	for _, m := range w.measured {
 		recovered += fmt.Sprintf(", %s back after %.1f s", m.what, m.seconds)
 	}
-	_, _ = fmt.Fprintf(g.log, "fault %d run %d: %d violations in %.1f s%s\n", s.Number, n+1, len(found), took.Seconds(), recovered)
+	service, mib := w.watch.largest()
+	_, _ = fmt.Fprintf(g.log, "fault %d run %d: %d violations in %.1f s%s, at most %.0f MiB (%s)\n",
+		s.Number, n+1, len(found), took.Seconds(), recovered, mib, service)
 	for _, v := range found[:min(len(found), 5)] {
 		_, _ = fmt.Fprintf(g.log, "  %.2000s\n", v)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"settlewatch/pipelines/join"
 	"settlewatch/schemas/topic"
 	"settlewatch/tools/demo"
 )
@@ -24,6 +25,8 @@ var upgradeScenarios = []Scenario{
 			"marked as of a newer version, which this one must leave alone until it is taken back",
 	},
 }
+
+const newerFormat = join.StateFormat + 1000
 
 // disksFull has Redis and ClickHouse refuse what they cannot keep.
 func disksFull(w *world) error {
@@ -110,7 +113,7 @@ func rollingUpgrade(w *world) error {
 	if err := w.halt("joiner"); err != nil {
 		return err
 	}
-	if err := w.remark(`"format":1`, `"format":1000`); err != nil {
+	if err := w.remark(join.StateFormat, newerFormat); err != nil {
 		return err
 	}
 	if err := w.resume("joiner"); err != nil {
@@ -137,7 +140,7 @@ func rollingUpgrade(w *world) error {
 	if err := w.halt("joiner"); err != nil {
 		return err
 	}
-	if err := w.remark(`"format":1000`, `"format":1`); err != nil {
+	if err := w.remark(newerFormat, join.StateFormat); err != nil {
 		return err
 	}
 	if err := w.resume("joiner"); err != nil {
@@ -148,7 +151,8 @@ func rollingUpgrade(w *world) error {
 }
 
 // remark changes the format that partition 0's state says it has.
-func (w *world) remark(from, to string) error {
+func (w *world) remark(fromFormat, toFormat int) error {
+	from, to := fmt.Sprintf(`"format":%d,`, fromFormat), fmt.Sprintf(`"format":%d,`, toFormat)
 	key := fmt.Sprintf("sw:{%s/0}:meta", topic.PaymentLog.Name)
 	meta, err := ask(w.ctx, w.redis.Addr(), "HGET", key, "meta")
 	if err != nil {

@@ -96,15 +96,16 @@ func (a *watch) memory() {
 	}
 }
 
-// peakMiB is the largest of all services.
-func (a *watch) peakMiB() float64 {
+// largest names the service that has had most memory, and how much that was.
+func (a *watch) largest() (service string, mib float64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var most int64
-	for _, kib := range a.peakKiB {
-		most = max(most, kib)
+	for name, kib := range a.peakKiB {
+		if v := float64(kib) / 1024; v > mib || v == mib && name < service {
+			service, mib = name, v
+		}
 	}
-	return float64(most) / 1024
+	return service, mib
 }
 
 // state notes where the stored state of every partition stands.
