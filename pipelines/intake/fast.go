@@ -15,9 +15,8 @@ import (
 //
 // It never refuses a record: it gives up on anything that is not ordinary, wrong
 // values included, and the strict reader starts over and says what is the matter.
-// So nothing can pass here that would not pass there, card numbers least of all:
-// fields that the feed does not know are left to the strict reader, and known ones
-// are searched by their own parsers. FuzzFast holds the two to each other.
+// So nothing can pass here that would not pass there, card numbers least of all: the
+// search that known fields' parsers and unknown fields get is the same. FuzzFast holds the two to each other.
 
 // scan reads d.raw; false means that the strict reader has to.
 func (d *Decoder) scan() bool {
@@ -38,20 +37,19 @@ func (d *Decoder) scan() bool {
 		} else if id, at = d.scanName(raw, at); at == 0 {
 			return false
 		}
-		d.order[n] = id
-		if d.has(id) {
-			return false
-		}
 		if at = skipSpaces(raw, at); raw[at] != ':' {
 			return false
 		}
 		at = skipSpaces(raw, at+1)
-		end := d.scanValue(raw, id, at)
+		var end int
+		if id == fieldCount {
+			end = d.scanUnknown(raw, at)
+		} else if end = d.scanKnown(raw, id, at); end > 0 {
+			d.order[n] = id
+		}
 		if end == 0 {
 			return false
 		}
-		d.present |= 1 << id
-		d.where[id] = span{at, end}
 		at = skipSpaces(raw, end)
 		switch {
 		case raw[at] == '}':
@@ -61,7 +59,7 @@ func (d *Decoder) scan() bool {
 		}
 		at++
 	}
-	return false // there are no more fields than these
+	return false // more fields than any record needs
 }
 
 // skipSpaces needs no bound: the record ends with a brace.
@@ -72,8 +70,51 @@ func skipSpaces(raw []byte, at int) int {
 	return at
 }
 
+// scanKnown files a field of the feed and returns where it ends; 0 if it is not an
+// ordinary one.
+func (d *Decoder) scanKnown(raw []byte, id fieldID, at int) (end int) {
+	if d.has(id) {
+		return 0
+	}
+	if end = d.scanValue(raw, id, at); end > 0 {
+		d.present |= 1 << id
+		d.where[id] = span{at, end}
+	}
+	return end
+}
+
+// scanUnknown files a field that the feed does not know, whose name was read last.
+// It is held to what may never be in a record, as the strict reader does.
+func (d *Decoder) scanUnknown(raw []byte, at int) (end int) {
+	name := raw[d.newest.start+1 : d.newest.end-1]
+	for _, u := range d.unknown {
+		if string(raw[u.name.start+1:u.name.end-1]) == string(name) {
+			return 0
+		}
+	}
+	switch c := raw[at]; {
+	case c == '"':
+		if end = ClosingQuote(raw, at+1); end > 0 {
+			end++
+		}
+	case c-'0' < 10 || c == '-':
+		end = skipInteger(raw, at)
+	default:
+		for _, word := range [...]string{"true", "false", "null"} {
+			if bytes.HasPrefix(raw[at:], []byte(word)) {
+				end = at + len(word)
+			}
+		}
+	}
+	if end == 0 || d.nested.inspect(name, raw[at:end], identifierNames[string(name)] || d.exempt[string(name)]) != nil {
+		return 0
+	}
+	d.unknown = append(d.unknown, unknownField{name: d.newest, value: span{at, end}})
+	return end
+}
+
 // scanName reads the quoted name at raw[at:] and returns where it ends; 0 if it is
-// not one of the feed's fields.
+// not an ordinary one. A name that the feed does not know is fieldCount and d.newest.
 func (d *Decoder) scanName(raw []byte, at int) (id fieldID, end int) {
 	if raw[at] != '"' {
 		return 0, 0
@@ -83,7 +124,7 @@ func (d *Decoder) scanName(raw []byte, at int) (id fieldID, end int) {
 	}
 	id, known := d.known[string(raw[at+1:end])]
 	if !known {
-		return 0, 0
+		id, d.newest = fieldCount, span{at, end + 1}
 	}
 	return id, end + 1
 }

@@ -146,7 +146,8 @@ func TestFastIsStrict(t *testing.T) {
 // What is ordinary must not fall to the strict reader unnoticed.
 func TestFastTakesTheOrdinary(t *testing.T) {
 	for _, r := range ordinary {
-		for _, text := range []string{r.record, strings.NewReplacer(`":`, `": `, `,"`, `, "`).Replace(r.record)} {
+		more := strings.Replace(r.record, `,"`, `,"card_token":"7a2b1c0d9e8f","more":true,"none":null,"n":-12,"`, 1)
+		for _, text := range []string{r.record, more, strings.NewReplacer(`":`, `": `, `,"`, `, "`).Replace(r.record)} {
 			d := NewDecoder(r.feed, testKey)
 			d.record.reset([]byte(text))
 			if !d.scan() {
@@ -163,7 +164,7 @@ var pieces = []string{
 	`null`, `true`, `false`, `0`, `00`, `-`, `-0`, `-1`, `1.5`, `1e3`, `9007199254740992`, `4111111111111111`, `6222021234567890123`,
 	`"4111111111111111"`, `"card_number":"4111111111111111"`, `"cardNumber":"1"`, `"cvv":"123"`, `"x":{"pin":1}`, `"order_id":"o-2"`, `"amount_minor":1`,
 	`"delta":true`, `"operation":"correction"`, `"replaces":"a-0"`, `"settlement_date":"2024-02-29"`, `"channel":"4111 1111 1111 1111"`,
-	`"operator":";4111111111111111=25121011234?"`, `"note":"n"`, `"mode":"single"`, `2025-02-29`, `+08:00`, `|`, `CNY`, `XXX`,
+	`"operator":";4111111111111111=25121011234?"`, `"note":"n"`, `"note":"n","note":"m"`, `"x":1,"y":null,"x":2`, `"":"z"`, `"x1":01`, `"pan":"4111111111111111"`, `"trace_id":"4111111111111111"`, `"mode":"single"`, `2025-02-29`, `+08:00`, `|`, `CNY`, `XXX`,
 	`"operator":"` + strings.Repeat("a", 128) + `"`, `"operator":"` + strings.Repeat("a", 129) + `"`,
 }
 

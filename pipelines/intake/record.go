@@ -18,6 +18,7 @@ type record struct {
 	// zone of the business time as it was written.
 	zone    span
 	unknown []unknownField
+	newest  span // name of the unknown field that is being read
 	// leftover is what of it the event keeps.
 	leftover leftover
 	// arena holds every text that the event keeps. It becomes one string, of
