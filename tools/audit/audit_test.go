@@ -117,7 +117,7 @@ func (w *world) exec(statement string) {
 	if strings.HasPrefix(statement, "ALTER") {
 		statement += " SETTINGS mutations_sync = 2"
 	}
-	//nolint:usetesting // clean-up runs when the test's own context has ended
+	// Not the test's own context, which has ended when clean-up runs.
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://"+w.http, strings.NewReader(statement))
 	if err != nil {
 		w.t.Fatal(err)

@@ -58,7 +58,7 @@ func tool(t *testing.T, args ...string) ending {
 }
 
 func TestHelpOfOperatingCommands(t *testing.T) {
-	for _, name := range []string{"demo", "up", "feed", "apply", "migrate", "status", "rebuild", "verify", "audit", "whatif", "version"} {
+	for _, name := range []string{"demo", "up", "feed", "apply", "migrate", "status", "rebuild", "verify", "audit", "whatif", "subscriber-check", "version"} {
 		got := tool(t, name, "--help")
 		if got.status != exitOK || got.stderr != "" {
 			t.Errorf("%s --help: status %d, %s", name, got.status, got.stderr)
@@ -111,6 +111,11 @@ func TestFailuresOfOperatingCommands(t *testing.T) {
 		{"verify", exitFailed, "127.0.0.1:1"},
 		{"audit", exitFailed, "127.0.0.1:1"},
 		{"audit --range payment-log.v1", exitFailed, "want topic/partition:from-until"},
+		{"subscriber-check", exitFailed, "after --"},
+		{"subscriber-check -- no-such-program", exitFailed, "no-such-program"},
+		{"subscriber-check -- python3 ../examples/subscriber-python/check.py", exitOK, ""},
+		{"subscriber-check -- cat", exitFindings, ""},
+		{"subscriber-check --cases", exitOK, ""},
 		{"whatif", exitFailed, "--rules FILE"},
 		{"whatif --rules nowhere.yaml", exitFailed, "nowhere.yaml"},
 		{"version", exitOK, ""},

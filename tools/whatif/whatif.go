@@ -266,10 +266,9 @@ func (r *run) compare(before, after *side) {
 		c.Before++
 		c.OpenBefore += open(b)
 		change := Change{ID: id, Kind: b.kind, PaymentKey: b.key, Before: &b.Standing}
-		switch {
-		case a == nil:
+		if a == nil {
 			c.OnlyBefore++
-		default:
+		} else {
 			c.After++
 			c.OpenAfter += open(a)
 			if change.After = &a.Standing; a.same(b.Standing) {

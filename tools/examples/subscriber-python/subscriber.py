@@ -14,45 +14,15 @@ counts once. The rules that it follows are all there are:
 """
 
 import argparse
-import json
 import signal
 import sqlite3
 import sys
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
+from keep import SCHEMA, keep
+
 TOPICS = ["alerts.paid-unsettled.v1", "alerts.settled-twice.v1"]
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS alerts (
-    id TEXT PRIMARY KEY, revision INTEGER NOT NULL, kind TEXT NOT NULL, status TEXT NOT NULL,
-    payment_key TEXT NOT NULL, amount_minor INTEGER NOT NULL, currency TEXT NOT NULL, body BLOB NOT NULL
-);
-CREATE TABLE IF NOT EXISTS positions (
-    topic TEXT NOT NULL, part INTEGER NOT NULL, next INTEGER NOT NULL, PRIMARY KEY (topic, part)
-);
-"""
-
-
-class Different(Exception):
-    """One id and revision came with two bodies: do not trust either, and look."""
-
-
-def keep(database, message):
-    """Takes one record in; returns the alert if it is news, else None."""
-    body = message.value()
-    alert = json.loads(body)
-    row = database.execute("SELECT revision, body FROM alerts WHERE id = ?", (alert["id"],)).fetchone()
-    if row is not None and alert["revision"] <= row[0]:
-        if alert["revision"] == row[0] and body != row[1]:
-            raise Different(f"alert {alert['id']} revision {row[0]} came with two different bodies")
-        return None
-    database.execute(
-        "INSERT OR REPLACE INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (alert["id"], alert["revision"], alert["kind"], alert["status"],
-         alert["payment_key"], alert["amount_minor"], alert["currency"], body),
-    )
-    return alert
 
 
 def assignment(consumer, database):
@@ -107,7 +77,7 @@ def main():
                 continue
             raise KafkaException(message.error())
         with database:  # one transaction: the alert and the position, or neither
-            alert = keep(database, message)
+            alert = keep(database, message.value())
             database.execute("INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", (*place, message.offset() + 1))
         if alert is not None:
             print(f"{alert['id']}:{alert['revision']} {alert['kind']} {alert['status']} {alert['payment_key']} "
