@@ -117,7 +117,7 @@ func runSim(ctx context.Context, f simFlags, out, messages io.Writer) error {
 	if len(found) > 0 {
 		return errFindings
 	}
-	return nil
+	return ctx.Err() // what was asked for is not done
 }
 
 // finding is one failure, for programs.
