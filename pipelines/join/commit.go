@@ -90,18 +90,21 @@ func (m *meta) readable() error {
 // first of them lacks. One belongs to one owner's time with a partition.
 type Recorder struct {
 	state *State
-	least int // bytes of the snapshot that a commit rewrites
+	share int // bytes of the snapshot that a commit rewrites, for each that it logs
+	least int // and at least
 }
 
 // NewRecorder goes on with the rolling snapshot where the stored one stands.
-func NewRecorder(s *State) *Recorder { return &Recorder{state: s, least: minSnapshotBytes} }
+func NewRecorder(s *State) *Recorder {
+	return &Recorder{state: s, share: snapshotShare, least: minSnapshotBytes}
+}
 
 // Commit collects the changes for commit number sequence, whose last folded
 // record lies before position.
 func (r *Recorder) Commit(sequence uint64, position Position) (Changes, error) {
 	t := r.state.payments
 	c := Changes{Delta: t.delta(sequence)}
-	budget := max(r.least, snapshotShare*len(c.Delta))
+	budget := max(r.least, r.share*len(c.Delta))
 	if len(c.Delta) == 0 {
 		budget = max(r.least, silentBytes*t.count)
 	}

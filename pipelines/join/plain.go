@@ -48,7 +48,7 @@ func (s *State) foresee(flags byte, next int64, f *pendingFact, group int) (byte
 	end := f.effective + terms.LifeMs()
 	if f.obliges() {
 		due, known := s.dueOf(f, group)
-		if !known || due <= f.effective {
+		if !known {
 			return eager, min(next, f.effective)
 		}
 		end = min(end, due)

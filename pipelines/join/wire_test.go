@@ -1,6 +1,7 @@
 package join
 
 import (
+	"bytes"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -127,6 +128,39 @@ func TestTheOrdinaryRecordIsRead(t *testing.T) {
 	}
 	sameAsGenerated(t, mark)
 	rapid.Check(t, func(t *rapid.T) { sameAsGenerated(t, shuffled(t, whole, 3)) })
+}
+
+// Of a part that comes twice the generated code makes one of both.
+func TestAPartThatComesTwiceIsNotOrdinary(t *testing.T) {
+	var r event.LogRecord
+	if err := r.UnmarshalVT(full(t)); err != nil {
+		t.Fatal(err)
+	}
+	e, err := r.GetEvent().MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	origin, err := r.Origin.MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := func(parts ...[]byte) []byte {
+		b := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), origin)
+		return protowire.AppendBytes(protowire.AppendTag(b, 3, protowire.BytesType), bytes.Join(parts, nil))
+	}
+	var w wireReader
+	if w.read(record(e)) != wireEvent {
+		t.Fatal("an event is left to the generated code")
+	}
+	for _, number := range []protowire.Number{12, 15, 16, 17, 18, 19, 23} {
+		again := protowire.AppendBytes(protowire.AppendTag(nil, number, protowire.BytesType), nil)
+		if w.read(record(e, again)) != wireUnusual {
+			t.Errorf("part %d is read twice", number)
+		}
+	}
+	if w.read(append(record(e), record(e)...)) != wireUnusual {
+		t.Error("origin and event are read twice")
+	}
 }
 
 // shuffled leaves out, repeats and cuts fields of a message, down to depth.

@@ -1,0 +1,78 @@
+package join
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"settlewatch/schemas/event"
+)
+
+// crowd are payments of one bucket.
+func crowd(n int) (keys []event.PaymentKey) {
+	for i := 0; len(keys) < n; i++ {
+		if key := event.PaymentKey(fmt.Sprintf("acq1|o|%d", i)); bucketOf(hashKey(key)) == 7 {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// Whatever happens to its payments, a table holds what a map would; and what its
+// deltas and buckets bring to another one is the same, with the same checksum.
+func TestATableIsAMap(t *testing.T) {
+	keys := crowd(60)
+	rapid.Check(t, func(t *rapid.T) {
+		one, other, want := newTable(), newTable(), map[event.PaymentKey][]byte{}
+		tail := func() []byte {
+			return bytes.Repeat([]byte{rapid.Byte().Draw(t, "byte")}, rapid.SampledFrom([]int{0, 3, 40, 200, 1500}).Draw(t, "size"))
+		}
+		for sequence := range uint64(rapid.IntRange(1, 6).Draw(t, "commits")) {
+			for range rapid.IntRange(0, 120).Draw(t, "operations") {
+				key := rapid.SampledFrom(keys).Draw(t, "key")
+				hash := hashKey(key)
+				b, slot := one.find(key, hash)
+				switch what := rapid.IntRange(0, 5).Draw(t, "what"); {
+				case what == 0 && slot >= 0:
+					one.remove(b, slot, key)
+					delete(want, key)
+				case what == 1 && slot >= 0:
+					x := tail()
+					one.extend(b, slot, hash, x)
+					want[key] = append(slices.Clone(want[key]), x...)
+				case what > 1:
+					packed := append(appendHead(nil, 0, key, 0, 0, &template{}), tail()...)
+					one.set(b, slot, hash, packed)
+					want[key] = packed
+				}
+			}
+			if err := other.apply(one.delta(sequence), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		again := newTable()
+		if err := again.apply(one.buckets[7].pack(), false); err != nil {
+			t.Fatal(err)
+		}
+		for _, got := range []*table{one, other, again} {
+			sum := uint64(0)
+			held := map[event.PaymentKey][]byte{}
+			for key, packed := range got.all() {
+				held[key] = packed
+				sum += checksum(packed)
+			}
+			if !maps.EqualFunc(held, want, bytes.Equal) || got.count != len(want) || sum != one.checksum {
+				t.Fatalf("%d payments with the sum %x, want %d with %x", len(held), sum, len(want), one.checksum)
+			}
+			for _, key := range keys {
+				if !bytes.Equal(got.get(key), want[key]) {
+					t.Fatalf("payment %q is %x, want %x", key, got.get(key), want[key])
+				}
+			}
+		}
+	})
+}
