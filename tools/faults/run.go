@@ -197,8 +197,12 @@ func (w *world) bounds(s Scenario) []invariant.Violation {
 	if most == 0 {
 		most = recoveryMostSeconds
 	}
+	mostMiB := s.mostMiB
+	if mostMiB == 0 {
+		mostMiB = memoryMostMiB
+	}
 	service, mib := w.watch.largest()
-	measures := []invariant.Measure{{Name: "memory of " + service, Value: mib, Most: memoryMostMiB, Unit: "MiB"}}
+	measures := []invariant.Measure{{Name: "memory of " + service, Value: mib, Most: mostMiB, Unit: "MiB"}}
 	for _, m := range w.measured {
 		measures = append(measures, invariant.Measure{Name: "recovery of " + m.what, Value: m.seconds, Most: most, Unit: "s"})
 	}

@@ -36,6 +36,8 @@ type Scenario struct {
 	inject func(w *world) error
 	// mostSeconds bounds the time to recover. Defaults to 30.
 	mostSeconds float64
+	// mostMiB bounds the memory of a service. Defaults to 512.
+	mostMiB float64
 }
 
 // Scenarios are all faults, by number.

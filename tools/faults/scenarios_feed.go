@@ -16,6 +16,10 @@ import (
 	"settlewatch/tools/traffic"
 )
 
+// backlogMostMiB: the warehouse collects up to 20,000 rows or 16 MiB of records for
+// each of its 16 partitions, and in a backlog it has all of them in hand.
+const backlogMostMiB = 1024
+
 var feedScenarios = []Scenario{
 	{Number: 24, Name: "30 % duplicates; a changed payload under the same id", Holds: []string{i1}, Quick: true, order: duplicates, inject: conflicts},
 	{Number: 25, Name: "feeds read in any order", Holds: []string{i1, i2}, Quick: true, order: shuffled, inject: undisturbed},
@@ -26,10 +30,11 @@ var feedScenarios = []Scenario{
 	},
 	{
 		Number: 29, Name: "a backlog is waiting", Holds: []string{i6, i2}, inject: backlog, traffic: larger(8),
-		Scale: "about 100,000 raw records instead of 1,000,000", mostSeconds: 120,
+		Scale: "about 100,000 raw records instead of 1,000,000", mostSeconds: 120, mostMiB: backlogMostMiB,
 	},
 	{
 		Number: 30, Name: "20 h of silence, then a burst", Holds: []string{i2, i6}, traffic: burst, order: silence, inject: undisturbed,
+		mostMiB: backlogMostMiB,
 		Scale: "the 20 h are played, about 50,000 raw records of one day come at once",
 	},
 	{Number: 31, Name: "settlement ingest down, the others live", Holds: []string{i7, i2}, inject: settlementDown},

@@ -64,7 +64,7 @@ func disksFull(w *world) error {
 	if err := w.saysTrouble("joiner", "MISCONF"); err != nil {
 		return err
 	}
-	if err := w.saysTrouble("warehouse", "NOT_ENOUGH_SPACE"); err != nil {
+	if err := w.saysTrouble("warehouse", "free space"); err != nil {
 		return err
 	}
 	if err := restore(); err != nil {
