@@ -409,6 +409,8 @@ func (o *ours) environment() []string {
 		"SETTLEWATCH_CARD_KEY_ID=bench",
 		"SETTLEWATCH_CARD_KEY="+benchCardKey,
 		"SETTLEWATCH_HTTP_ADDR=127.0.0.1:0",
+		// Without a warehouse nobody reads the snapshots; the peers publish alerts only too.
+		fmt.Sprintf("SETTLEWATCH_PAYMENT_SNAPSHOTS=%t", o.clickHouse != nil),
 		fmt.Sprintf("SETTLEWATCH_PPROF=%t", o.bench.options.Profiles != ""),
 	)
 	if o.clickHouse != nil {

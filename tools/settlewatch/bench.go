@@ -89,7 +89,7 @@ Exit status: 0 all runs are exact, 1 some are void, 2 it could not run.`,
 	flags.BoolVar(&f.quick, "quick", false, "our pipeline alone, 200,000 payments, one round; figures are not judged")
 	flags.DurationVar(&f.limit, "limit", 10*time.Minute, "the longest a run may take")
 	flags.StringVar(&f.profiles, "profiles", "", "keep a CPU profile of each of our services in `DIR`")
-	cmd.AddCommand(benchLatencyCommand(), benchScaleCommand(), benchRevisionsCommand())
+	cmd.AddCommand(benchLatencyCommand(), benchScaleCommand(), benchWarehouseCommand(), benchRevisionsCommand())
 	return cmd
 }
 
