@@ -25,6 +25,8 @@ type Flaw struct {
 	// without are kinds of faults that would show the missing of a defence which had
 	// to be taken away for the bug to show at all.
 	without []string
+	// noLateCommits: nor do late copies of a commit arrive, for the same reason.
+	noLateCommits bool
 	// shape, where set, makes a drawn plan one in which the bug can show.
 	shape func(p *Plan)
 }

@@ -48,6 +48,8 @@ type Plan struct {
 	SkewMs int64 `json:"skew_ms"`
 	// Checkpoints are kept now and then, and the log is cut up to them.
 	Checkpoints bool `json:"checkpoints,omitempty"`
+	// AlertsOnly: the joiner leaves out payment snapshots.
+	AlertsOnly bool `json:"alerts_only,omitempty"`
 	// Split: acquirer acq1 is a group of its own.
 	Split bool `json:"split,omitempty"`
 }
@@ -67,6 +69,7 @@ func Draw(seed uint64) *Schedule {
 	p.Instances = min(p.Instances, 2)
 	// A warehouse would have to load a log before it is cut.
 	p.Checkpoints = !p.Warehouse && r.IntN(3) == 0
+	p.AlertsOnly = r.IntN(5) == 0
 	p.Grow = p.RawPartitions > 1 && r.IntN(2) == 0
 	switch r.IntN(4) {
 	case 0:

@@ -360,7 +360,7 @@ var Flaws = []Flaw{
 		onStore: func(s *sim.State) {
 			s.Flaws = sim.StateFlaws{NoneMatchesAll: true, NoSequence: true, NoOffset: true}
 		},
-		without: []string{faultRestore},
+		without: []string{faultRestore}, noLateCommits: true,
 	},
 	{
 		Name: "token-drawn-once", About: "an owner that was fenced loads again without a new token",
@@ -378,7 +378,7 @@ var Flaws = []Flaw{
 		Name: "lost-is-done", About: "a commit without an answer is taken for done (sequence and offset not compared)",
 		lostIsDone: true,
 		onStore:    func(s *sim.State) { s.Flaws.NoSequence, s.Flaws.NoOffset = true, true },
-		without:    []string{faultRestore, faultWipe},
+		without:    []string{faultRestore, faultWipe}, noLateCommits: true,
 	},
 	{
 		Name: "trimmed-too-early", About: "the ring is trimmed before the snapshot holds what it drops",

@@ -140,7 +140,7 @@ func (w *World) carry(p *process, a stage.Assignment) func(context.Context) erro
 
 func (w *World) join(p *process, a stage.Assignment) func(context.Context) error {
 	j := &stage.Joiner{
-		Log: port{w, p}, Clock: clock{w, p}, Logger: silent,
+		Log: port{w, p}, Clock: clock{w, p}, Logger: silent, AlertsOnly: w.schedule.Plan.AlertsOnly,
 		State: func(n int32) stage.State {
 			s := w.stores[n]
 			return &owner{w: w, store: s, own: s.state.Owner()}

@@ -90,7 +90,9 @@ func (o *owner) Commit(ctx context.Context, c stage.Commit) error {
 			_ = o.apply(ctx, c)
 			continue
 		case fateTwice:
-			w.later(func() { _ = o.apply(background, c) }, nil)
+			if !w.flaw.noLateCommits {
+				w.later(func() { _ = o.apply(background, c) }, nil)
+			}
 			return o.apply(ctx, c)
 		case fateFails:
 			return errFailed
@@ -98,7 +100,9 @@ func (o *owner) Commit(ctx context.Context, c stage.Commit) error {
 			_ = o.apply(ctx, c)
 			return errFailed
 		case fateFailsLater:
-			w.later(func() { _ = o.apply(background, c) }, nil)
+			if !w.flaw.noLateCommits {
+				w.later(func() { _ = o.apply(background, c) }, nil)
+			}
 			return errFailed
 		default:
 			return o.apply(ctx, c)
@@ -210,6 +214,9 @@ func (w *World) fold(s *store, offset int64) ([]byte, error) {
 		}
 		metas := p.metas
 		*p = prefix{state: join.New(), metas: metas}
+		if w.schedule.Plan.AlertsOnly {
+			p.state = join.NewAlertsOnly()
+		}
 		if metas == nil {
 			p.metas = map[int64][]byte{}
 		}
