@@ -79,7 +79,7 @@ func TestDefencesTakenAway(t *testing.T) {
 			f.onStore(s)
 			s.Flaws.NoneMatchesAll = false
 		}
-		for seed := range uint64(200) {
+		for seed := range uint64(100) {
 			w, err := build(Draw(seed), false, &bare)
 			if err != nil {
 				t.Fatal(err)
