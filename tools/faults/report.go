@@ -37,8 +37,8 @@ Repeat it with ` + "`make faults`" + ` (all, 5 runs each), ` + "`make faults FAU
 func (r *Report) Markdown() string {
 	var b strings.Builder
 	b.WriteString(preamble)
-	fmt.Fprintf(&b, "\n## Seen\n\n%s UTC: %d CPUs%s; %s. Payments of a run: %d; seeds from %d on. %d runs in %.0f minutes, %d violations.\n",
-		r.Began.UTC().Format("2006-01-02 15:04"), runtime.NumCPU(), memory(), r.Versions, r.Options.Payments, r.Options.Seed,
+	fmt.Fprintf(&b, "\n## Seen\n\n%s UTC: %d CPUs%s%s; %s. Payments of a run: %d; seeds from %d on. %d runs in %.0f minutes, %d violations.\n",
+		r.Began.UTC().Format("2006-01-02 15:04"), runtime.NumCPU(), memory(), r.Load, r.Versions, r.Options.Payments, r.Options.Seed,
 		r.runs(), r.Took.Minutes(), r.Violations())
 	b.WriteString("\n| # | fault | about | quick | runs | violations | back after, p50 | max | peak memory |\n|-|-|-|-|-|-|-|-|-|\n")
 	for _, x := range r.Results {
@@ -86,6 +86,17 @@ func (r *Report) runs() (n int) {
 		n += x.Runs
 	}
 	return n
+}
+
+// load of the machine by other work, where it can be asked: times are worth less on
+// a busy one.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return ""
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	return ", load average " + first + " before the first run"
 }
 
 // memory of the machine, where it can be asked.

@@ -58,9 +58,11 @@ type Result struct {
 type Report struct {
 	Results  []Result
 	Versions string
-	Began    time.Time
-	Took     time.Duration
-	Options  Options
+	// Load of the machine when it began, for people.
+	Load    string
+	Began   time.Time
+	Took    time.Duration
+	Options Options
 }
 
 // Violations of all faults.
@@ -79,7 +81,7 @@ func Run(ctx context.Context, o Options, told func(Result)) (report Report, err 
 	if err != nil {
 		return Report{}, err
 	}
-	report = Report{Began: time.Now(), Options: o}
+	report = Report{Began: time.Now(), Options: o, Load: load()}
 	starting, started := context.WithTimeout(ctx, 5*time.Minute)
 	g, err := open(starting, o.Dir, o.Log)
 	started()

@@ -39,7 +39,7 @@ var joinerScenarios = []Scenario{
 		Number: 3, Name: "kill -9 joiner between alerts and commit", Holds: []string{i2}, Quick: true,
 		inject: func(w *world) error { return killAtCommit(w, loseRequest) }, mostSeconds: 12,
 	},
-	{Number: 5, Name: "kill -9 ingest mid-batch", Holds: []string{i1, i5}, Quick: true, inject: killIngest, mostSeconds: 12},
+	{Number: 5, Name: "kill -9 ingest mid-batch", Holds: []string{i1, i5}, inject: killIngest, mostSeconds: 12},
 	{
 		Number: 6, Name: "SIGSTOP joiner past its session, then resume (zombie)", Holds: []string{i3, i2}, Quick: true,
 		inject: zombie, Scale: "session 3 s, stopped for 5 s",
