@@ -309,7 +309,6 @@ func (w *world) mark(atMs int64) {
 				TimeMs:  atMs,
 				Headers: []stage.Header{{Key: traffic.MarkHeader, Value: strconv.AppendInt(nil, atMs, 10)}},
 			}}})
-
 			if err != nil {
 				w.t.Fatal(err)
 			}
