@@ -16,7 +16,7 @@ import (
 )
 
 // Internal topics are no contract with anyone outside.
-var internal = map[string]bool{topic.PaymentLog.Name: true, topic.Config.Name: true}
+var internal = map[string]bool{topic.PaymentLog.Name: true, topic.Config.Name: true, topic.Checkpoints.Name: true}
 
 type asyncAPI struct {
 	Channels map[string]struct {
