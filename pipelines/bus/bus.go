@@ -66,7 +66,7 @@ type Options struct {
 	// broker. Defaults to 5s.
 	TopicTimeout time.Duration
 	// FetchBytes is the size of a fetch reply, as a hint to the broker. Defaults
-	// to 4 MiB.
+	// to 1 MiB.
 	FetchBytes int
 	// Logger hears about failures that are retried. Nil means silence.
 	Logger *slog.Logger
@@ -109,7 +109,7 @@ func (o *Options) setDefaults() error {
 		o.TopicTimeout = 5 * time.Second
 	}
 	if o.FetchBytes == 0 {
-		o.FetchBytes = 4 << 20
+		o.FetchBytes = 1 << 20
 	}
 	if o.FetchBytes < 0 || o.FetchBytes > fetchBytesMax {
 		return fmt.Errorf("fetch size of %d bytes is not between 1 and %d", o.FetchBytes, fetchBytesMax)

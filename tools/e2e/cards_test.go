@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"settlewatch/schemas/topic"
+	"settlewatch/tools/demo"
 )
 
 // cardNumber finds the card numbers that a raw record declares.
@@ -72,8 +73,11 @@ func shown(card string) string { return card[:6] + "…" + card[len(card)-4:] }
 // TestNoCardNumberAnywhere looks for every planted card number in all that the
 // product has written: topics, Redis, ClickHouse, logs.
 func TestNoCardNumberAnywhere(t *testing.T) {
-	w := start(t, someThousand(5), nil)
+	w := start(t, someThousand(5), nil, func(o *demo.PlatformOptions) {
+		o.ServiceEnvironment = map[string][]string{"joiner": {"SETTLEWATCH_CHECKPOINT_EVERY=1s"}}
+	})
 	requireExact(t, w.play(nil))
+	w.until("a checkpoint is written", func() bool { return w.written(topic.Checkpoints) > 0 })
 	planted := make(cards)
 	for r := range w.traffic.Records() {
 		for _, match := range cardNumber.FindAllSubmatch(r.Value, -1) {

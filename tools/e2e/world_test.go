@@ -46,7 +46,7 @@ const (
 
 // start runs the traffic's configuration on the embedded stack, or on servers
 // that are there.
-func start(t *testing.T, o traffic.Options, external *demo.Addresses) *world {
+func start(t *testing.T, o traffic.Options, external *demo.Addresses, change ...func(*demo.PlatformOptions)) *world {
 	t.Helper()
 	g, err := traffic.New(o)
 	if err != nil {
@@ -56,7 +56,7 @@ func start(t *testing.T, o traffic.Options, external *demo.Addresses) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := startUnder(t, traffic.Config(abilities, g.Sources(boot.Profile, boot.ProfileVersion)...), external)
+	w := startUnder(t, traffic.Config(abilities, g.Sources(boot.Profile, boot.ProfileVersion)...), external, change...)
 	w.traffic = g
 	return w
 }

@@ -34,7 +34,9 @@ INFO), the joiner's resident memory, and how long after the assignment of its fi
 partition a joiner that was killed and started again publishes the first alert.
 
 Sizes are measured with four partitions, one joiner and one Redis. Then, with the size
-of --shapes, other numbers of partitions and joiners, and a Redis Cluster of three.`,
+of --shapes, other numbers of partitions and joiners, and a Redis Cluster of three.
+
+Exit status: 0 measured, 1 alerts are not the expected ones, 2 it could not run.`,
 		Example: `  settlewatch bench scale --open 1000000,10000000 --settled 1000000
   settlewatch bench scale --open 30000000 --settled "" --partitions "" --joiners "" --cluster=false`,
 		Args: cobra.NoArgs,
