@@ -113,6 +113,12 @@ func TestSecuredServers(t *testing.T) {
 		Environment: s.environment(),
 		Kafka:       bus.Options{TLS: s.Client, SASL: mechanism},
 		ClickHouse:  warehouse.Options{Username: serverstest.User, Password: serverstest.Password, TLS: s.Client},
+	}, func(o *demo.PlatformOptions) {
+		// Each mechanism serves at least one service.
+		o.ServiceEnvironment = map[string][]string{
+			"capture":    {"SETTLEWATCH_KAFKA_SASL=plain"},
+			"settlement": {"SETTLEWATCH_KAFKA_SASL=scram-sha-256"},
+		}
 	})
 	r := w.play(nil)
 	requireExact(t, r)
