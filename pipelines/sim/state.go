@@ -219,19 +219,24 @@ func (o *StateOwner) Commit(ctx context.Context, c stage.Commit) error {
 	if o.store.OnCommit != nil {
 		fault = o.store.OnCommit(c)
 	}
+	return o.under(fault, func() error { return o.apply(c) })
+}
+
+// under does what the fault leaves of a call that changes the store.
+func (o *StateOwner) under(fault StateFault, apply func() error) error {
 	switch fault {
 	case StateOK:
-		return o.apply(c)
+		return apply()
 	case StateRequestLost:
 		return ErrReplyLost
 	case StateReplyLost:
-		_ = o.apply(c) // its answer is what got lost
+		_ = apply() // its answer is what got lost
 		return ErrReplyLost
 	case StateCrashBefore:
 		o.crashed = true
 		return ErrCrashed
 	case StateCrashAfter:
-		_ = o.apply(c)
+		_ = apply()
 		o.crashed = true
 		return ErrCrashed
 	default:
@@ -307,24 +312,7 @@ func (o *StateOwner) Restore(ctx context.Context, s stage.Stored) error {
 	if o.store.OnRestore != nil {
 		fault = o.store.OnRestore(s)
 	}
-	switch fault {
-	case StateOK:
-		return o.restore(s)
-	case StateRequestLost:
-		return ErrReplyLost
-	case StateReplyLost:
-		_ = o.restore(s) // its answer is what got lost
-		return ErrReplyLost
-	case StateCrashBefore:
-		o.crashed = true
-		return ErrCrashed
-	case StateCrashAfter:
-		_ = o.restore(s)
-		o.crashed = true
-		return ErrCrashed
-	default:
-		panic(fmt.Sprintf("sim: unknown StateFault %d", fault))
-	}
+	return o.under(fault, func() error { return o.restore(s) })
 }
 
 // restore is restore.lua, all of its steps at once.
