@@ -177,9 +177,7 @@ func (w Workload) Events() iter.Seq[Event] {
 
 const paymentDigits = 12
 
-// AppendPaymentID appends the payment's id: acquirer, bar, twelve digits.
-func AppendPaymentID(b []byte, i int64) []byte { return appendPaymentID(b, acquirer, i) }
-
+// appendPaymentID appends the payment's id: acquirer, bar, twelve digits.
 func appendPaymentID(b []byte, acquirer string, i int64) []byte {
 	b = append(b, acquirer...)
 	b = append(b, '|')

@@ -75,7 +75,7 @@ func runAudit(cmd *cobra.Command, o audit.Options, asJSON bool) error {
 		return err
 	}
 	if asJSON {
-		err = printObject(os.Stdout, r)
+		err = printJSON(os.Stdout, []any{r})
 	} else {
 		sayAudited(r, paletteOf(os.Stdout))
 	}

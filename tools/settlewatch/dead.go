@@ -189,6 +189,7 @@ func listDead(cmd *cobra.Command, f deadListFlags) error {
 	})
 }
 
+// printJSON prints values, one JSON a line.
 func printJSON[T any](out io.Writer, values []T) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -88,7 +86,7 @@ func runRebuild(cmd *cobra.Command, f rebuildFlags) error {
 		return err
 	}
 	if f.json {
-		return printObject(os.Stdout, r)
+		return printJSON(os.Stdout, []any{r})
 	}
 	for _, p := range r.Parts {
 		state := fmt.Sprintf("folded from offset %d to %d", p.From, p.Offset)
@@ -98,14 +96,4 @@ func runRebuild(cmd *cobra.Command, f rebuildFlags) error {
 		fmt.Printf("partition %d: %s\n", p.Partition, state)
 	}
 	return nil
-}
-
-// printObject prints a result as one JSON object.
-func printObject(out io.Writer, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encode result: %w", err)
-	}
-	_, err = fmt.Fprintln(out, string(b))
-	return err
 }

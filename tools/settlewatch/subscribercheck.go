@@ -86,7 +86,7 @@ func checkSubscriber(ctx context.Context, program []string, asJSON bool) error {
 		}
 		switch {
 		case asJSON:
-			err = printObject(os.Stdout, map[string]any{"case": c.Name, "ok": found == nil, "problem": verdict})
+			err = printJSON(os.Stdout, []map[string]any{{"case": c.Name, "ok": found == nil, "problem": verdict}})
 		case found == nil:
 			_, err = fmt.Printf("%s %s\n", p.good("ok    "), c.Name)
 		default:

@@ -66,7 +66,7 @@ func runVerify(cmd *cobra.Command, partitions []int32, asJSON bool) error {
 		return err
 	}
 	if asJSON {
-		err = printObject(os.Stdout, r)
+		err = printJSON(os.Stdout, []any{r})
 	} else {
 		sayVerified(r, paletteOf(os.Stdout))
 	}
