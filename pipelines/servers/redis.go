@@ -24,13 +24,13 @@ type RedisOptions struct {
 	Options
 	// Port to listen on. 0 chooses a free one.
 	Port int
-	// AppendOnly keeps the data on disk (AOF, synced every second): it survives Kill.
-	// False keeps it in memory only.
+	// AppendOnly keeps the data on disk with RedisSettings: it survives Kill. False
+	// keeps it in memory only.
 	AppendOnly bool
 	// MaxMemory such as "256mb". Empty is unlimited. The policy is always noeviction:
 	// an evicted key is lost state.
 	MaxMemory string
-	// Args are further arguments for redis-server.
+	// Args are further arguments for redis-server. They come last and win.
 	Args []string
 	// TLS makes Port a TLS port, the only one; Args say which certificates. With it
 	// and the user the server is asked whether it is up.
@@ -96,6 +96,17 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	return &Redis{Server: &child{Process: p, addr: addr, grace: redisGrace}}, nil
 }
 
+// RedisSettings are those of deploy/redis/redis.conf, which says why, as redis-server's
+// arguments: what a Redis that keeps the joiner's state should run with.
+func RedisSettings() []string {
+	return []string{
+		"--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
+		"--maxmemory-policy", "noeviction",
+		"--rdbcompression", "no",
+		"--auto-aof-rewrite-min-size", "1gb", "--auto-aof-rewrite-percentage", "300",
+	}
+}
+
 func redisArgs(o RedisOptions, port int, dir string) []string {
 	args := []string{
 		"--bind", loopback,
@@ -108,7 +119,7 @@ func redisArgs(o RedisOptions, port int, dir string) []string {
 		args = append(args, "--port", strconv.Itoa(port))
 	}
 	if o.AppendOnly {
-		args = append(args, "--appendonly", "yes", "--appendfsync", "everysec")
+		args = append(args, RedisSettings()...)
 	}
 	if o.MaxMemory != "" {
 		args = append(args, "--maxmemory", o.MaxMemory)
