@@ -70,6 +70,8 @@ func (b *Bench) Run(ctx context.Context, w Workload, variant string, round int, 
 	switch variant {
 	case VariantOurs, VariantOursWarehouse:
 		return b.RunOurs(ctx, w, round, variant == VariantOursWarehouse, limit)
+	case VariantStockRedis:
+		return b.runStockRedis(ctx, w, round, limit)
 	default:
 		return b.RunPeer(ctx, w, variant, round, limit)
 	}

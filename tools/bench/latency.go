@@ -125,7 +125,7 @@ func (o *ours) latency(ctx context.Context, plan LatencyPlan) (LatencyResult, er
 	var g errgroup.Group
 	eyes := &watcher{out: l.output()}
 	g.Go(func() error { return eyes.run(watching, o.bench.bus) })
-	if watch.began, err = look(watch.all()...); err != nil {
+	if err := watch.start(); err != nil {
 		return LatencyResult{}, err
 	}
 	err = l.play(ctx)
@@ -299,12 +299,9 @@ func (l *live) result(watch *stopwatch) LatencyResult {
 	defer l.mu.Unlock()
 	r := LatencyResult{
 		EventsPerSecond: l.plan.EventsPerSecond,
-		Written:         float64(l.feeder.written) / watch.ended.at.Sub(watch.began.at).Seconds(),
-		OtherCPUSeconds: watch.ended.machine - watch.began.machine,
+		Written:         float64(l.feeder.written) / watch.seconds(),
 	}
-	for _, pid := range watch.pids {
-		r.OtherCPUSeconds -= watch.ended.cpu[pid] - watch.began.cpu[pid]
-	}
+	_, r.OtherCPUSeconds = watch.used()
 	missing := map[alert.Kind]int64{}
 	for e := range l.certain {
 		missing[e.Kind]++

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -46,9 +45,11 @@ type ours struct {
 	// logPartitions, joiners and cluster are the shape of a scale run.
 	logPartitions, joiners int
 	cluster                bool
-	redis                  []*servers.Redis
-	clickHouse             *servers.ClickHouse // nil: without the warehouse
-	tables                 *warehouse.Warehouse
+	// redisArgs replace recommended settings.
+	redisArgs  []string
+	redis      []*servers.Redis
+	clickHouse *servers.ClickHouse // nil: without the warehouse
+	tables     *warehouse.Warehouse
 
 	processes map[string]*process.Process
 	// listening has room for every service: each tells its address once.
@@ -62,7 +63,22 @@ type listener struct{ name, addr string }
 // RunOurs measures our pipeline on the log that Feed has filled, with the warehouse
 // service where it is asked for.
 func (b *Bench) RunOurs(ctx context.Context, w Workload, round int, withWarehouse bool, limit time.Duration) (Result, error) {
+	return b.runOurs(ctx, b.newOurs(w, round), withWarehouse, limit)
+}
+
+// runStockRedis measures it on a Redis with Redis's own defaults of what
+// deploy/redis/redis.conf changes.
+func (b *Bench) runStockRedis(ctx context.Context, w Workload, round int, limit time.Duration) (Result, error) {
 	o := b.newOurs(w, round)
+	o.redisArgs = []string{
+		"--rdbcompression", "yes", "--auto-aof-rewrite-min-size", "64mb", "--auto-aof-rewrite-percentage", "100",
+	}
+	r, err := b.runOurs(ctx, o, false, limit)
+	r.Variant = VariantStockRedis
+	return r, err
+}
+
+func (b *Bench) runOurs(ctx context.Context, o *ours, withWarehouse bool, limit time.Duration) (Result, error) {
 	starting, cancel := context.WithTimeoutCause(ctx, limit, errTooSlow)
 	defer cancel()
 	r, err := o.measure(starting, withWarehouse, limit)
@@ -129,6 +145,7 @@ func (o *ours) measure(ctx context.Context, withWarehouse bool, limit time.Durat
 const (
 	VariantOurs          = "settlewatch"
 	VariantOursWarehouse = "settlewatch+warehouse"
+	VariantStockRedis    = "settlewatch+stock-redis"
 )
 
 func (o *ours) name() string {
@@ -226,7 +243,7 @@ func (o *ours) startRedis(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	options := servers.RedisOptions{Options: o.bench.serverOptions(redisName, log), AppendOnly: true}
+	options := servers.RedisOptions{Options: o.bench.serverOptions(redisName, log), AppendOnly: true, Args: o.redisArgs}
 	if o.cluster {
 		cluster, err := servers.StartRedisCluster(ctx, options)
 		if err != nil {
@@ -460,51 +477,4 @@ func (o *ours) stop() error {
 		errs = append(errs, os.RemoveAll(filepath.Join(o.bench.options.Dir, name)))
 	}
 	return errors.Join(errs...)
-}
-
-// profileSeconds is how long a CPU profile runs; a service refuses more than 25.
-const profileSeconds = 20
-
-// takeProfiles fetches a CPU profile of every service, from when all of them listen.
-func (o *ours) takeProfiles(ctx context.Context) error {
-	if err := os.MkdirAll(o.bench.options.Profiles, 0o755); err != nil {
-		return fmt.Errorf("keep profiles: %w", err)
-	}
-	var g errgroup.Group
-	for range o.processes {
-		select {
-		case at := <-o.listening:
-			g.Go(func() error {
-				path := filepath.Join(o.bench.options.Profiles, at.name+".pprof")
-				return download(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", at.addr, profileSeconds), path)
-			})
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return g.Wait()
-}
-
-func download(ctx context.Context, url, path string) (err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return fmt.Errorf("take profile: %w", err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("take profile: %w", err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("take profile: %s answers %s", url, response.Status)
-	}
-	file, err := os.Create(path)
-	if err != nil {
-		return fmt.Errorf("keep profile: %w", err)
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	if _, err := file.ReadFrom(response.Body); err != nil {
-		return fmt.Errorf("keep profile: %w", err)
-	}
-	return nil
 }

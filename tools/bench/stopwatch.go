@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -45,6 +44,8 @@ type Result struct {
 	// OtherCPUSeconds is what the rest of the machine used meanwhile: more than a few
 	// seconds disturbed the run.
 	OtherCPUSeconds float64 `json:"other_cpu_seconds"`
+	// Others are who used most of that.
+	Others []Other `json:"others,omitempty"`
 	// PeakBytes is the largest resident memory, by process.
 	PeakBytes map[string]int64 `json:"peak_bytes"`
 }
@@ -71,11 +72,15 @@ func (s *stopwatch) begun() {
 	}
 }
 
-func (s *stopwatch) all() []int { return slices.Collect(maps.Values(s.pids)) }
+// start looks at everything for the first time.
+func (s *stopwatch) start() (err error) {
+	s.began, err = look()
+	return err
+}
 
 // end looks at everything once more.
 func (s *stopwatch) end() {
-	ended, err := look(s.all()...)
+	ended, err := look()
 	s.ended, s.err = ended, errors.Join(s.err, err)
 	s.peaks = make(map[string]int64, len(s.pids))
 	for name, pid := range s.pids {
@@ -84,20 +89,33 @@ func (s *stopwatch) end() {
 	}
 }
 
+// seconds of the span.
+func (s *stopwatch) seconds() float64 { return s.ended.at.Sub(s.began.at).Seconds() }
+
+// used is the CPU time of each process in seconds, other that of the rest of the
+// machine.
+func (s *stopwatch) used() (byName map[string]float64, other float64) {
+	byName, other = make(map[string]float64, len(s.pids)), s.ended.machine-s.began.machine
+	for name, pid := range s.pids {
+		byName[name] = s.ended.seconds(pid, s.pids) - s.began.seconds(pid, s.pids)
+		other -= byName[name]
+	}
+	return byName, other
+}
+
 // result is what the stopwatch shows.
 func (s *stopwatch) result(variant string, w Workload) Result {
 	events := w.EventCount()
-	seconds := s.ended.at.Sub(s.began.at).Seconds()
+	seconds := s.seconds()
+	used, other := s.used()
 	r := Result{
 		Variant: variant, Payments: w.Payments, Events: events, Seconds: seconds,
 		EventsPerSecond:      float64(events) / seconds,
 		CPUSecondsPerMillion: make(map[string]float64, len(s.pids)), PeakBytes: s.peaks,
-		OtherCPUSeconds: s.ended.machine - s.began.machine,
+		OtherCPUSeconds: other, Others: others(s.began, s.ended, s.pids),
 	}
-	for name, pid := range s.pids {
-		used := s.ended.cpu[pid] - s.began.cpu[pid]
-		r.OtherCPUSeconds -= used
-		perMillion := used * 1e6 / float64(events)
+	for name, cpu := range used {
+		perMillion := cpu * 1e6 / float64(events)
 		r.CPUSecondsPerMillion[name] = perMillion
 		if name != harnessName {
 			r.Total += perMillion
@@ -137,7 +155,7 @@ func (b *Bench) run(ctx context.Context, r race) error {
 
 	err := wait(limited, r.watch.first, r.processes)
 	if err == nil {
-		r.watch.began, err = look(r.watch.all()...)
+		err = r.watch.start()
 	}
 	if err == nil {
 		err = wait(limited, r.eyes.complete, r.processes)

@@ -2,10 +2,16 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -15,66 +21,154 @@ const clockTicksPerSecond = 100
 // A usage is what a moment's look at the machine shows.
 type usage struct {
 	at time.Time
-	// cpu is user and system time in seconds, by process id.
-	cpu map[int]float64
-	// machine is the busy time of all cores in seconds.
-	machine float64
+	// processes that live, by id.
+	processes map[int]processTime
+	// machine is the busy time of all cores, interrupts the part of it that no process
+	// is charged with: the network between processes, for the most part.
+	machine, interrupts float64
 }
 
-// look reads the clocks of the processes.
-func look(pids ...int) (usage, error) {
-	u := usage{at: time.Now(), cpu: make(map[int]float64, len(pids))}
-	for _, pid := range pids {
-		seconds, err := cpuSeconds(pid)
-		if err != nil {
-			return u, err
-		}
-		u.cpu[pid] = seconds
-	}
+// processTime is user and system time of a process in seconds.
+type processTime struct {
+	name   string
+	parent int
+	own    float64
+	// ended is that of its children that have ended and were waited for.
+	ended float64
+}
+
+// look reads the clocks of all processes.
+func look() (usage, error) {
+	u := usage{at: time.Now(), processes: map[int]processTime{}}
 	var err error
-	u.machine, err = machineSeconds()
-	return u, err
-}
-
-func cpuSeconds(pid int) (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if u.machine, u.interrupts, err = machineSeconds(); err != nil {
+		return u, err
+	}
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
-		return 0, fmt.Errorf("read CPU time of process %d: %w", pid, err)
+		return u, fmt.Errorf("read CPU times: %w", err)
 	}
-	// The command's name, in brackets, may hold anything. Behind it the 12th and 13th
-	// fields are user and system time.
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("read CPU time of process %d: %d fields", pid, len(fields))
+	for _, path := range files {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			continue
+		}
+		one, err := timeOf(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH):
+			// It has ended meanwhile.
+		case err != nil:
+			return u, fmt.Errorf("read CPU time of process %d: %w", pid, err)
+		default:
+			u.processes[pid] = one
+		}
 	}
-	user, err1 := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	if err1 != nil || err2 != nil {
-		return 0, fmt.Errorf("read CPU time of process %d: %q, %q", pid, fields[11], fields[12])
-	}
-	return float64(user+system) / clockTicksPerSecond, nil
+	return u, nil
 }
 
-// machineSeconds is what all cores have worked since the start of the machine.
-func machineSeconds() (float64, error) {
+func timeOf(path string) (processTime, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return processTime{}, err
+	}
+	// The command's name, in brackets, may hold anything. Behind it the 2nd field is
+	// the parent, the 12th to 15th are user and system time, its own and its children's.
+	begin, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
+	if begin < 0 || end < begin {
+		return processTime{}, fmt.Errorf("%q", text)
+	}
+	fields := strings.Fields(string(text[end+1:]))
+	if len(fields) < 15 {
+		return processTime{}, fmt.Errorf("%d fields", len(fields))
+	}
+	var n [5]int64
+	for i, at := range []int{1, 11, 12, 13, 14} {
+		if n[i], err = strconv.ParseInt(fields[at], 10, 64); err != nil {
+			return processTime{}, err
+		}
+	}
+	return processTime{
+		name: string(text[begin+1 : end]), parent: int(n[0]),
+		own: float64(n[1]+n[2]) / clockTicksPerSecond, ended: float64(n[3]+n[4]) / clockTicksPerSecond,
+	}, nil
+}
+
+// seconds that a process has used together with its children, those which are measured
+// by themselves left out: the child by which Redis rewrites its file is Redis. A
+// process that has ended has none.
+func (u usage) seconds(pid int, measured map[string]int) float64 {
+	p := u.processes[pid]
+	sum := p.own + p.ended
+	for child, c := range u.processes {
+		if c.parent == pid && !isMeasured(child, measured) {
+			sum += c.own + c.ended
+		}
+	}
+	return sum
+}
+
+func isMeasured(pid int, measured map[string]int) bool {
+	for _, m := range measured {
+		if m == pid {
+			return true
+		}
+	}
+	return false
+}
+
+const (
+	// othersNamed is how many of the others are told, from a tenth of a second on.
+	othersNamed  = 4
+	othersLeast  = 0.1
+	interrupting = "interrupts"
+)
+
+// Other is what somebody who is not measured used.
+type Other struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
+}
+
+// others are the names that used most between two looks, besides what is measured.
+func others(began, ended usage, measured map[string]int) []Other {
+	byName := map[string]float64{interrupting: ended.interrupts - began.interrupts}
+	for pid, p := range ended.processes {
+		if !isMeasured(pid, measured) && !isMeasured(p.parent, measured) {
+			byName[p.name] += p.own - began.processes[pid].own
+		}
+	}
+	var all []Other
+	for name, seconds := range byName {
+		if seconds >= othersLeast {
+			all = append(all, Other{name, seconds})
+		}
+	}
+	slices.SortFunc(all, func(a, b Other) int {
+		return cmp.Or(cmp.Compare(b.Seconds, a.Seconds), cmp.Compare(a.Name, b.Name))
+	})
+	return all[:min(len(all), othersNamed)]
+}
+
+// machineSeconds is what all cores have worked since the start of the machine, and how
+// much of it was spent in interrupts.
+func machineSeconds() (all, interrupts float64, err error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return 0, fmt.Errorf("read CPU time of the machine: %w", err)
+		return 0, 0, fmt.Errorf("read CPU time of the machine: %w", err)
 	}
 	line, _, _ := strings.Cut(string(text), "\n")
 	fields := strings.Fields(line) // cpu user nice system idle iowait irq softirq …
-	var ticks int64
-	for _, n := range []int{1, 2, 3, 6, 7} {
-		if n >= len(fields) {
-			return 0, fmt.Errorf("read CPU time of the machine: %q", line)
-		}
-		v, err := strconv.ParseInt(fields[n], 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("read CPU time of the machine: %w", err)
-		}
-		ticks += v
+	if len(fields) < 8 {
+		return 0, 0, fmt.Errorf("read CPU time of the machine: %q", line)
 	}
-	return float64(ticks) / clockTicksPerSecond, nil
+	ticks := make([]int64, 8)
+	for n := 1; n < len(ticks); n++ {
+		if ticks[n], err = strconv.ParseInt(fields[n], 10, 64); err != nil {
+			return 0, 0, fmt.Errorf("read CPU time of the machine: %w", err)
+		}
+	}
+	busy := ticks[1] + ticks[2] + ticks[3] + ticks[6] + ticks[7]
+	return float64(busy) / clockTicksPerSecond, float64(ticks[6]+ticks[7]) / clockTicksPerSecond, nil
 }
 
 // statusBytes reads a size from /proc/PID/status: VmHWM is the peak of resident

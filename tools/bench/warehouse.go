@@ -145,7 +145,7 @@ func (o *ours) load(ctx context.Context, r *WarehouseResult) error {
 	if err := wait(ctx, watch.first, o.processes); err != nil {
 		return err
 	}
-	if watch.began, err = look(watch.all()...); err != nil {
+	if err := watch.start(); err != nil {
 		return err
 	}
 	names := []string{topic.PaymentLog.Name, topic.Payments.Name}
@@ -162,15 +162,14 @@ func (o *ours) load(ctx context.Context, r *WarehouseResult) error {
 	if err = errors.Join(err, watch.err); err != nil {
 		return err
 	}
-	seconds := watch.ended.at.Sub(watch.began.at).Seconds()
+	seconds := watch.seconds()
 	r.Rows, r.Parts = after.rows-before.rows, after.parts-before.parts
 	r.RowsPerSecond, r.PartsPerMinute = float64(r.Rows)/seconds, float64(r.Parts)/seconds*60
 	r.CPUSecondsPerMillion = map[string]float64{}
-	r.OtherCPUSeconds = watch.ended.machine - watch.began.machine
-	for name, pid := range watch.pids {
-		used := watch.ended.cpu[pid] - watch.began.cpu[pid]
-		r.OtherCPUSeconds -= used
-		r.CPUSecondsPerMillion[name] = used * 1e6 / float64(r.Rows)
+	used, other := watch.used()
+	r.OtherCPUSeconds = other
+	for name, cpu := range used {
+		r.CPUSecondsPerMillion[name] = cpu * 1e6 / float64(r.Rows)
 	}
 	return nil
 }

@@ -188,30 +188,6 @@ func TestWatcherSeesWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestUsageOfThisProcess(t *testing.T) {
-	pid := os.Getpid()
-	before, err := look(pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for sum := uint64(0); ; sum += mix(sum) {
-		after, err := look(pid)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if after.cpu[pid] > before.cpu[pid] && after.machine > before.machine {
-			break // time that was used is seen; without it this test would not end
-		}
-	}
-	peak, err := statusBytes(pid, "VmHWM")
-	if now, err2 := statusBytes(pid, "VmRSS"); err != nil || err2 != nil || now <= 0 || peak < now {
-		t.Errorf("peak %d, now %d, %v, %v", peak, now, err, err2)
-	}
-	if _, err := look(-1); err == nil {
-		t.Error("a process that is not there has used nothing, without an error")
-	}
-}
-
 func TestSummariesLeaveVoidRunsOut(t *testing.T) {
 	run := func(rate float64, exact bool) Result {
 		return Result{

@@ -165,8 +165,20 @@ func tellRun(s *screen, out io.Writer, asJSON bool, r bench.Result) {
 	if !r.Exact {
 		verdict = "VOID: " + strings.Join(r.Notes, "; ")
 	}
-	s.say("  %.0f events/s, %.2f CPU s per million events, %.1f s, other CPU %.1f s, %d alerts, %s",
-		r.EventsPerSecond, r.Total, r.Seconds, r.OtherCPUSeconds, r.Alerts, verdict)
+	s.say("  %.0f events/s, %.2f CPU s per million events, %.1f s, other CPU %.1f s%s, %d alerts, %s",
+		r.EventsPerSecond, r.Total, r.Seconds, r.OtherCPUSeconds, named(r.Others), r.Alerts, verdict)
+}
+
+// named is who used most of the machine besides, in brackets.
+func named(others []bench.Other) string {
+	if len(others) == 0 {
+		return ""
+	}
+	texts := make([]string, 0, len(others))
+	for _, o := range others {
+		texts = append(texts, fmt.Sprintf("%s %.1f", o.Name, o.Seconds))
+	}
+	return " (" + strings.Join(texts, ", ") + ")"
 }
 
 func printSummaries(out io.Writer, asJSON bool, all []bench.Summary) error {
