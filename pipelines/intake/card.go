@@ -9,6 +9,8 @@ import (
 const (
 	minCardDigits = 13
 	maxCardDigits = 19
+	// shortestSecret has a digit less: behind the number of track data stands a mark.
+	shortestSecret = minCardDigits - 1
 )
 
 // cardRange is a range of leading digits that card numbers begin with, and how

@@ -10,9 +10,13 @@ func (d *Decoder) check() (*recordType, *DecodeError) {
 	if !d.has(fType) {
 		return nil, fail(pathOf(fType), ReasonMissingField, "every record has a type")
 	}
-	kind, known := d.types[string(d.text(d.texts[fType]))]
-	if !known {
-		return nil, fail(pathOf(fType), ReasonUnknownType, "not a record type of this feed")
+	kind := d.kind // of the last record, and likely of this one
+	if text := d.text(d.texts[fType]); kind == nil || string(text) != kind.name {
+		known := false
+		if kind, known = d.types[string(text)]; !known {
+			return nil, fail(pathOf(fType), ReasonUnknownType, "not a record type of this feed")
+		}
+		d.kind = kind
 	}
 	if missing := kind.required &^ d.present; missing != 0 {
 		return nil, fail(pathOf(lowest(missing)), ReasonMissingField, "this record type needs it")

@@ -91,8 +91,9 @@ type Decoder struct {
 	exempt map[string]bool
 	// order are the fields of the last record in the order in which they stood.
 	order [fieldCount]fieldID
-	// currency is the last valid one.
+	// currency and kind are the last valid ones.
 	currency     [3]byte
+	kind         *recordType
 	skipsRawHash bool
 	// lent is the memory of the events that Borrow returns.
 	lent parts

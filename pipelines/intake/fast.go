@@ -1,10 +1,6 @@
 package intake
 
-import (
-	"bytes"
-	"encoding/binary"
-	"math/bits"
-)
+import "bytes"
 
 // The fast path. Nearly every record is a flat object of known fields, written in
 // printable ASCII without an escape, by one program that always writes the fields
@@ -22,7 +18,7 @@ import (
 func (d *Decoder) scan() bool {
 	raw := d.raw
 	last := len(raw) - 1
-	if last < 1 || raw[0] != '{' || raw[last] != '}' || !Printable(raw) {
+	if last < 1 || raw[0] != '{' || raw[last] != '}' {
 		return false
 	}
 	// Without escapes a text in the arena stands where it stands in the record.
@@ -32,15 +28,12 @@ func (d *Decoder) scan() bool {
 		at = skipSpaces(raw, at)
 		// The field that stood here in the last record is likely to do so again.
 		id := d.order[n]
-		if name := quotedNames[id]; len(raw)-at >= len(name) && string(raw[at:at+len(name)]) == name {
+		if name := members[id]; len(raw)-at > len(name) && string(raw[at:at+len(name)]) == name {
 			at += len(name)
 		} else if id, at = d.scanName(raw, at); at == 0 {
 			return false
 		}
-		if at = skipSpaces(raw, at); raw[at] != ':' {
-			return false
-		}
-		at = skipSpaces(raw, at+1)
+		at = skipSpaces(raw, at)
 		var end int
 		if id == fieldCount {
 			end = d.scanUnknown(raw, at)
@@ -70,16 +63,38 @@ func skipSpaces(raw []byte, at int) int {
 	return at
 }
 
-// scanKnown files a field of the feed and returns where it ends; 0 if it is not an
-// ordinary one.
+// scanKnown files a field of the feed and returns where its value ends; 0 if it is
+// not an ordinary one for the field.
 func (d *Decoder) scanKnown(raw []byte, id fieldID, at int) (end int) {
 	if d.has(id) {
 		return 0
 	}
-	if end = d.scanValue(raw, id, at); end > 0 {
-		d.present |= 1 << id
-		d.where[id] = span{at, end}
+	f := &fields[id]
+	switch c := raw[at]; {
+	case c == '"':
+		if end = PlainEnd(raw, at+1); end == 0 || !d.fileText(id, f, span{at + 1, end}) {
+			return 0
+		}
+		end++
+	case f.shape == shapeAmount, f.shape == shapeCount:
+		if end = d.scanNumber(raw, id, at); end == 0 {
+			return 0
+		}
+	case f.shape == shapeBool:
+		for _, word := range [...]string{"true", "false"} {
+			if bytes.HasPrefix(raw[at:], []byte(word)) {
+				end = at + len(word)
+				_, _ = d.parseBool(id, raw[at:end]) // it is one of the two
+			}
+		}
+		if end == 0 {
+			return 0
+		}
+	default:
+		return 0
 	}
+	d.present |= 1 << id
+	d.where[id] = span{at, end}
 	return end
 }
 
@@ -94,7 +109,7 @@ func (d *Decoder) scanUnknown(raw []byte, at int) (end int) {
 	}
 	switch c := raw[at]; {
 	case c == '"':
-		if end = ClosingQuote(raw, at+1); end > 0 {
+		if end = PlainEnd(raw, at+1); end > 0 {
 			end++
 		}
 	case c-'0' < 10 || c == '-':
@@ -113,93 +128,82 @@ func (d *Decoder) scanUnknown(raw []byte, at int) (end int) {
 	return end
 }
 
-// scanName reads the quoted name at raw[at:] and returns where it ends; 0 if it is
-// not an ordinary one. A name that the feed does not know is fieldCount and d.newest.
+// scanName reads the quoted name at raw[at:] and its colon, and returns where that
+// stands; 0 if it is not an ordinary one. A name that the feed does not know is
+// fieldCount and d.newest.
 func (d *Decoder) scanName(raw []byte, at int) (id fieldID, end int) {
 	if raw[at] != '"' {
 		return 0, 0
 	}
-	if end = ClosingQuote(raw, at+1); end == 0 {
+	if end = PlainEnd(raw, at+1); end == 0 {
 		return 0, 0
 	}
 	id, known := d.known[string(raw[at+1:end])]
 	if !known {
 		id, d.newest = fieldCount, span{at, end + 1}
 	}
+	if end = skipSpaces(raw, end+1); raw[end] != ':' {
+		return 0, 0
+	}
 	return id, end + 1
 }
 
-// quotedNames are the names as they stand in a record.
-var quotedNames = quoteNames()
+// members are the names as they mostly stand in a record, with their colons.
+var members = quoteNames()
 
 func quoteNames() (names [fieldCount]string) {
 	for id := range names {
-		names[id] = `"` + fields[id].name + `"`
+		names[id] = `"` + fields[id].name + `":`
 	}
 	return names
 }
 
-// scanValue reads the value at raw[at:] and returns where it ends; 0 if it is not
-// an ordinary one for the field.
-func (d *Decoder) scanValue(raw []byte, id fieldID, at int) (end int) {
-	reason, shape := ReasonWrongType, fields[id].shape
-	switch c := raw[at]; {
-	case c == '"':
-		if end = ClosingQuote(raw, at+1); end == 0 {
-			return 0
+// fileText files a text that is known to be plain; false if it is not an ordinary
+// one for the field.
+func (d *Decoder) fileText(id fieldID, f *field, where span) bool {
+	text := d.arena[where.start:where.end]
+	d.texts[id] = where
+	switch f.shape {
+	case shapeText, shapeKeyPart:
+		if len(text) == 0 || len(text) > maxTextRunes || f.shape == shapeKeyPart && bytes.IndexByte(text, '|') >= 0 {
+			return false
 		}
-		reason = d.scanText(id, span{at + 1, end})
-		end++
-	case shape == shapeAmount, shape == shapeCount:
-		if end = skipInteger(raw, at); end == 0 {
-			return 0
+		if f.identifier || len(text) < shortestSecret {
+			return true
 		}
-		reason, _ = d.parseNumber(id, raw[at:end])
-	case shape == shapeBool:
-		for _, word := range [...]string{"true", "false"} {
-			if bytes.HasPrefix(raw[at:], []byte(word)) {
-				end = at + len(word)
-				reason, _ = d.parseBool(id, raw[at:end])
-			}
+		reason, _ := d.nested.search(text)
+		return reason == ""
+	case shapeCurrency:
+		if string(text) == string(d.currency[:]) {
+			return true
 		}
+		reason, _ := d.parseText(id, text)
+		if reason == "" {
+			copy(d.currency[:], text)
+		}
+		return reason == ""
+	case shapeCard:
+		reason, _ := d.parseCard(text)
+		clear(text)
+		return reason == ""
+	case shapeAmount, shapeCount, shapeBool:
+		return false
+	default:
+		reason, _ := d.parseText(id, text)
+		return reason == ""
 	}
-	if reason != "" {
+}
+
+// scanNumber files an amount or a count and returns where it ends; 0 if it is not
+// an ordinary one.
+func (d *Decoder) scanNumber(raw []byte, id fieldID, at int) (end int) {
+	if end = skipInteger(raw, at); end == 0 {
+		return 0
+	}
+	if reason, _ := d.parseNumber(id, raw[at:end]); reason != "" {
 		return 0
 	}
 	return end
-}
-
-// scanText files a text. All its characters are known to be printable.
-func (d *Decoder) scanText(id fieldID, where span) (reason Reason) {
-	f, text := &fields[id], d.arena[where.start:where.end]
-	d.texts[id] = where
-	switch f.shape {
-	case shapeAmount, shapeCount, shapeBool:
-		return ReasonWrongType
-	case shapeCard:
-		reason, _ = d.parseCard(d.raw[where.start-1 : where.end+1])
-		clear(text)
-		return reason
-	case shapeText, shapeKeyPart:
-		if len(text) == 0 || len(text) > maxTextRunes || f.shape == shapeKeyPart && bytes.IndexByte(text, '|') >= 0 {
-			return ReasonBadText
-		}
-		if !f.identifier && len(text) >= minCardDigits-1 {
-			reason, _ = d.nested.search(text)
-		}
-		return reason
-	case shapeCurrency:
-		if string(text) == string(d.currency[:]) {
-			return ""
-		}
-		if reason, _ = d.parseText(id, text); reason == "" {
-			copy(d.currency[:], text)
-		}
-		return reason
-	default:
-		reason, _ = d.parseText(id, text)
-		return reason
-	}
 }
 
 // skipInteger is where an integer ends; 0 if it is none that JSON allows.
@@ -215,51 +219,4 @@ func skipInteger(raw []byte, at int) int {
 		return 0
 	}
 	return at
-}
-
-// ClosingQuote is where the next quote stands, from at on; 0 if there is none.
-// Texts are short, and eight bytes at a time are cheaper than a call.
-func ClosingQuote(raw []byte, at int) int {
-	const quotes = '"' * ones
-	for ; at+8 <= len(raw); at += 8 {
-		w := binary.LittleEndian.Uint64(raw[at:]) ^ quotes
-		if found := (w - ones) &^ w & highs; found != 0 {
-			return at + bits.TrailingZeros64(found)/8
-		}
-	}
-	for ; at < len(raw); at++ {
-		if raw[at] == '"' {
-			return at
-		}
-	}
-	return 0
-}
-
-// One bit in each of eight bytes.
-const (
-	ones  = 0x0101010101010101
-	highs = 0x8080808080808080
-)
-
-// Printable tells whether all bytes are ASCII characters from space to tilde and
-// none a backslash, eight at a time. The high bit of each byte of bad is set for
-// what is outside of ASCII, above tilde, below space, or a backslash; a borrow or
-// carry can only come out of a byte that is bad itself.
-func Printable(raw []byte) bool {
-	const (
-		spaces    = ' ' * ones
-		backslash = '\\' * ones
-	)
-	var bad uint64
-	for ; len(raw) >= 8; raw = raw[8:] {
-		w := binary.LittleEndian.Uint64(raw)
-		escape := w ^ backslash
-		bad |= w | (w + ones) | (w - spaces) | (escape-ones)&^escape
-	}
-	for _, c := range raw {
-		if c < ' ' || c >= 0x7F || c == '\\' {
-			return false
-		}
-	}
-	return bad&highs == 0
 }

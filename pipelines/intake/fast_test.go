@@ -270,19 +270,27 @@ func BenchmarkOrdinary(b *testing.B) {
 	}
 }
 
-// Every byte at every place of a text of every length: both functions look
-// at eight bytes at a time and at the rest one by one.
-func TestPrintableAndClosing(t *testing.T) {
+// Every byte at every place of a text of every length, behind as many others: both
+// functions look at eight bytes at a time and at the rest one by one.
+func TestPlain(t *testing.T) {
 	for length := 1; length < 20; length++ {
 		for at := range length {
 			for c := range 256 {
 				text := bytes.Repeat([]byte{'~'}, length)
 				text[at] = byte(c)
-				if got, want := Printable(text), c >= ' ' && c <= '~' && c != '\\'; got != want {
-					t.Fatalf("byte %#x at %d of %d: printable %t, want %t", c, at, length, got, want)
+				plain := c >= ' ' && c <= '~' && c != '\\' && c != '"'
+				if Plain(string(text)) != plain {
+					t.Fatalf("byte %#x at %d of %d: plain %t", c, at, length, !plain)
 				}
-				if got, want := ClosingQuote(text, 0), bytes.IndexByte(text, '"'); got != max(want, 0) {
-					t.Fatalf("byte %#x at %d of %d: closing at %d, want %d", c, at, length, got, want)
+				for _, behind := range []string{"", `"`, "\x00", "é", `"é"`, strings.Repeat("~", 9) + `"`} {
+					whole := string(text) + behind
+					want := strings.IndexByte(whole, '"')
+					if want < 0 || !plain && c != '"' || strings.ContainsAny(whole[:max(want, 0)], "\x00é") {
+						want = 0
+					}
+					if got := PlainEnd([]byte("x"+whole), 1); got != 0 && got != want+1 || got == 0 && want != 0 {
+						t.Fatalf("byte %#x at %d of %d, then %q: ends at %d, want %d", c, at, length, behind, got, want+1)
+					}
 				}
 			}
 		}

@@ -27,7 +27,9 @@ func (d *Decoder) parse(id fieldID, value []byte) (Reason, string) {
 		return ReasonWrongType, "want a string"
 	}
 	if shape == shapeCard {
-		return d.parseCard(value)
+		var memory [64]byte
+		defer clear(memory[:])
+		return d.parseCard(unquote(memory[:0], value))
 	}
 	start := len(d.arena)
 	d.arena = unquote(d.arena, value)
@@ -163,11 +165,8 @@ func (d *Decoder) parseNumber(id fieldID, value []byte) (Reason, string) {
 
 // parseCard reads the card number past the arena: its digits exist only in the
 // record's own bytes until the token is made.
-func (d *Decoder) parseCard(value []byte) (Reason, string) {
+func (d *Decoder) parseCard(text []byte) (Reason, string) {
 	const detail = "want a string of 13 to 19 digits"
-	var memory [64]byte
-	text := unquote(memory[:0], value)
-	defer clear(memory[:])
 	if len(text) < minCardDigits || len(text) > maxCardDigits {
 		return ReasonBadText, detail
 	}
@@ -185,10 +184,8 @@ func parseDate(text []byte) (days int64, ok bool) {
 	if len(text) != len("2006-01-02") || text[4] != '-' || text[7] != '-' {
 		return 0, false
 	}
-	year, ok1 := parseDigits(text[0:4])
-	month, ok2 := parseDigits(text[5:7])
-	day, ok3 := parseDigits(text[8:10])
-	if !ok1 || !ok2 || !ok3 || year < 2000 || year > 2099 || month < 1 || month > 12 || day < 1 || day > daysIn(year, month) {
+	year, month, day := 100*twoDigits(text[0:])+twoDigits(text[2:]), twoDigits(text[5:]), twoDigits(text[8:])
+	if year < 2000 || year > 2099 || month < 1 || month > 12 || day < 1 || day > daysIn(year, month) {
 		return 0, false
 	}
 	return daysSinceEpoch(year, month, day), true
@@ -203,10 +200,8 @@ func parseInstant(text []byte) (ms int64, zone int, ok bool) {
 		return 0, 0, false
 	}
 	days, ok0 := parseDate(text[:10])
-	hour, ok1 := parseDigits(text[11:13])
-	minute, ok2 := parseDigits(text[14:16])
-	second, ok3 := parseDigits(text[17:19])
-	if !ok0 || !ok1 || !ok2 || !ok3 || hour > 23 || minute > 59 || second > 59 {
+	hour, minute, second := twoDigits(text[11:]), twoDigits(text[14:]), twoDigits(text[17:])
+	if !ok0 || hour > 23 || minute > 59 || second > 59 {
 		return 0, 0, false
 	}
 	ms = (days*24*60*60 + hour*60*60 + minute*60 + second) * 1000
@@ -235,9 +230,8 @@ func parseOffset(text []byte) (ms int64, ok bool) {
 	if len(text) != len("+08:00") || text[0] != '+' && text[0] != '-' || text[3] != ':' {
 		return 0, false
 	}
-	hour, ok1 := parseDigits(text[1:3])
-	minute, ok2 := parseDigits(text[4:6])
-	if !ok1 || !ok2 || hour > 23 || minute > 59 {
+	hour, minute := twoDigits(text[1:]), twoDigits(text[4:])
+	if hour > 23 || minute > 59 {
 		return 0, false
 	}
 	ms = (hour*60 + minute) * 60 * 1000
@@ -247,14 +241,18 @@ func parseOffset(text []byte) (ms int64, ok bool) {
 	return ms, true
 }
 
-func parseDigits(text []byte) (n int64, ok bool) {
-	ok = true
-	for _, c := range text {
-		ok = ok && c-'0' < 10
-		n = n*10 + int64(c-'0')
+// twoDigits reads the number that a text begins with; what is no digit makes it
+// larger than any part of a date or time, and than any part of a year's two.
+func twoDigits(text []byte) int64 {
+	tens, units := text[0]-'0', text[1]-'0'
+	if tens > 9 || units > 9 {
+		return noDigits
 	}
-	return n, ok
+	return int64(tens)*10 + int64(units)
 }
+
+// noDigits is out of every range, times a hundred too.
+const noDigits = 1_000_000
 
 func daysIn(year, month int64) int64 {
 	switch month {

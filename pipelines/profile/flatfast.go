@@ -22,28 +22,27 @@ const flatMembersMax = 64
 // valid as long as text is.
 func (f *flattener) scan(r *row, text []byte) bool {
 	last := len(text) - 1
-	if last < 1 || text[0] != '{' || text[last] != '}' || !intake.Printable(text) {
+	if last < 1 || text[0] != '{' || text[last] != '}' {
 		return false
 	}
 	cells := r.cells[:0]
 	at, members, same := 1, 0, r.flat
 	for ; ; members++ {
 		at = skipSpaces(text, at)
-		quoted := ""
-		if members < len(f.quoted) {
-			quoted = f.quoted[members]
+		member := ""
+		if members < len(f.names) {
+			member = f.names[members]
 		}
-		if quoted == "" || len(text)-at < len(quoted) || string(text[at:at+len(quoted)]) != quoted {
-			if quoted = f.learn(members, text[at:]); quoted == "" {
+		if member != "" && len(text)-at > len(member) && string(text[at:at+len(member)]) == member {
+			at += len(member)
+		} else {
+			var known bool
+			if at, known = f.learn(members, text, at); at == 0 {
 				return false
 			}
-			same = false
+			member, same = f.names[members], same && known
 		}
-		at = skipSpaces(text, at+len(quoted))
-		if text[at] != ':' {
-			return false
-		}
-		at = skipSpaces(text, at+1)
+		at = skipSpaces(text, at)
 		value, end := flatValue(text, at)
 		if end == 0 {
 			return false
@@ -51,7 +50,7 @@ func (f *flattener) scan(r *row, text []byte) bool {
 		if text[at] == 'n' {
 			same = false // a member without a cell moves those behind it
 		} else {
-			cells = append(cells, cell{quoted[1 : len(quoted)-1], value})
+			cells = append(cells, cell{member[1 : len(member)-len(`":`)], value})
 		}
 		if at = skipSpaces(text, end); text[at] == '}' {
 			break
@@ -65,31 +64,38 @@ func (f *flattener) scan(r *row, text []byte) bool {
 		return false
 	}
 	members++
-	same = same && members == len(f.quoted)
-	f.quoted = f.quoted[:members]
+	same = same && members == len(f.names)
+	f.names = f.names[:members]
 	r.setFlat(cells, same, len(cells) == members)
 	return true
 }
 
-// learn reads the name that text begins with as the n-th of this and later
-// records. It is empty for what is not an ordinary name, or one that occurs twice.
-func (f *flattener) learn(n int, text []byte) string {
-	if text[0] != '"' || n >= flatMembersMax {
-		return ""
+// learn reads the name at text[at:] as the n-th of this and later records, and its
+// colon, and returns where that ends; known tells whether it was the n-th before. It
+// is 0 for what is not an ordinary name, or one that occurs twice.
+func (f *flattener) learn(n int, text []byte, at int) (end int, known bool) {
+	if text[at] != '"' || n >= flatMembersMax {
+		return 0, false
 	}
-	end := intake.ClosingQuote(text, 1)
-	if end <= 1 {
-		return ""
+	closing := intake.PlainEnd(text, at+1)
+	if closing <= at+1 {
+		return 0, false
 	}
-	for _, other := range f.quoted[:n] {
-		if other == string(text[:end+1]) {
-			return ""
+	if end = skipSpaces(text, closing+1); text[end] != ':' {
+		return 0, false
+	}
+	quoted := text[at : closing+1]
+	for i, other := range f.names[:min(n+1, len(f.names))] {
+		if other[:len(other)-1] == string(quoted) {
+			if i == n {
+				return end + 1, true
+			}
+			return 0, false
 		}
 	}
 	// Names outlive their record: errors and verdicts keep them.
-	quoted := string(text[:end+1])
-	f.quoted = append(f.quoted[:n], quoted)
-	return quoted
+	f.names = append(f.names[:n], string(quoted)+":")
+	return end + 1, false
 }
 
 // skipSpaces needs no bound: the record ends with a brace.
@@ -105,7 +111,7 @@ func skipSpaces(text []byte, at int) int {
 func flatValue(text []byte, at int) (value string, end int) {
 	switch c := text[at]; {
 	case c == '"':
-		if end = intake.ClosingQuote(text, at+1); end == 0 {
+		if end = intake.PlainEnd(text, at+1); end == 0 {
 			return "", 0
 		}
 		return lent(text[at+1 : end]), end + 1

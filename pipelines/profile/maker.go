@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unsafe"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/expr-lang/expr/vm"
@@ -457,7 +456,7 @@ func (k *maker) fieldValue(c class, v *value, text, currency string) (intake.Rea
 
 // appendText writes a JSON string. The readers have refused what is no UTF-8.
 func appendText(dst []byte, text string) []byte {
-	if plain(text) {
+	if intake.Plain(text) {
 		return quote(dst, text)
 	}
 	dst, _ = jsontext.AppendQuote(dst, text)
@@ -468,11 +467,6 @@ func quote(dst []byte, text string) []byte {
 	dst = append(dst, '"')
 	dst = append(dst, text...)
 	return append(dst, '"')
-}
-
-// plain tells whether a text is the same between the quotes of a JSON string.
-func plain(text string) bool {
-	return strings.IndexByte(text, '"') < 0 && intake.Printable(unsafe.Slice(unsafe.StringData(text), len(text)))
 }
 
 // finish adds what the documented record cannot say.

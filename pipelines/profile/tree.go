@@ -22,8 +22,9 @@ const (
 type flattener struct {
 	path  []byte
 	leafs int
-	// quoted are the names of the last record that was scanned.
-	quoted []string
+	// names are those of the last record that was scanned, quoted and with
+	// their colons.
+	names []string
 }
 
 func (f *flattener) json(r *row, text []byte) *intake.DecodeError {
