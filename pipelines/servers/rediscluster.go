@@ -17,7 +17,8 @@ import (
 
 // RedisCluster is a Redis Cluster of three masters.
 type RedisCluster struct {
-	Nodes []*Redis
+	Nodes   []*Redis
+	options []RedisOptions // of each node
 }
 
 const clusterNodes = 3
@@ -55,7 +56,7 @@ func StartRedisCluster(ctx context.Context, o RedisOptions) (*RedisCluster, erro
 			_ = c.Stop()
 			return nil, fmt.Errorf("start redis cluster: %w", err)
 		}
-		c.Nodes = append(c.Nodes, r)
+		c.Nodes, c.options = append(c.Nodes, r), append(c.options, node)
 	}
 	if err := c.join(ctx, cli, dir, joined); err != nil {
 		_ = c.Stop()
@@ -136,6 +137,22 @@ func waitCluster(ctx context.Context, addr string) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// Restart starts one node that has ended again, on its data and address, and returns
+// when every node sees all slots served.
+func (c *RedisCluster) Restart(ctx context.Context, node int) error {
+	r, err := StartRedis(ctx, c.options[node])
+	if err != nil {
+		return fmt.Errorf("restart node %d of the redis cluster: %w", node, err)
+	}
+	c.Nodes[node] = r
+	for _, n := range c.Nodes {
+		if err := waitCluster(ctx, n.Addr()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Addrs are the nodes' addresses.

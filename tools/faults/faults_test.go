@@ -36,7 +36,7 @@ func TestTheListIsWhole(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	if got, err := choose(Options{Faults: []int{10, 2}}); err != nil || len(got) != 2 || got[0].Number != 2 {
+	if got, err := choose(Options{Faults: []int{11, 2}}); err != nil || len(got) != 2 || got[0].Number != 2 {
 		t.Errorf("got %v, %v", got, err)
 	}
 	if _, err := choose(Options{Faults: []int{34}}); err == nil {

@@ -65,7 +65,7 @@ type seen struct {
 func (w *world) read() (*seen, error) {
 	s := &seen{log: map[int32][]stage.Record{}, stored: map[int32]stage.Stored{}}
 	// A client of its own: the Redis that holds the state may be another one by now.
-	state, err := statestore.Dial(w.ctx, statestore.Options{Addrs: []string{w.stateAddr}})
+	state, err := statestore.Dial(w.ctx, statestore.Options{Addrs: w.stateAddrs, Cluster: len(w.stateAddrs) > 1})
 	if err != nil {
 		return nil, err
 	}

@@ -127,7 +127,7 @@ func choose(o Options) ([]Scenario, error) {
 // once is one run: begin, break, let it come to rest, end, check.
 func (g *ground) once(ctx context.Context, s Scenario, o Options, n uint64, r *Result) error {
 	began := time.Now()
-	dir := filepath.Join(g.dir, fmt.Sprintf("fault-%02d-run-%d", s.Number, n+1))
+	dir := filepath.Join(g.dir, fmt.Sprintf("fault-%s-run-%d", s.label(), n+1))
 	w, err := g.begin(ctx, s, o.Seed+n, o.Payments, dir)
 	if err != nil {
 		if w != nil {

@@ -8,6 +8,7 @@
 package faults
 
 import (
+	"fmt"
 	"iter"
 	"slices"
 
@@ -30,6 +31,9 @@ type Scenario struct {
 	// traffic and env change what a run begins with; nil changes nothing.
 	traffic func(*traffic.Options)
 	env     func(service string) []string
+	// prepare stands up what the services of this scenario need beside the ground,
+	// before they start.
+	prepare func(w *world) error
 	// order changes what is fed, or its order.
 	order func(w *world, records iter.Seq[traffic.Record]) iter.Seq[traffic.Record]
 	// inject feeds, breaks, and measures. What it has not fed is fed afterwards.
@@ -42,9 +46,26 @@ type Scenario struct {
 
 // Scenarios are all faults, by number.
 func Scenarios() []Scenario {
-	all := slices.Concat(joinerScenarios, redisScenarios, kafkaScenarios, clickHouseScenarios, feedScenarios, upgradeScenarios)
+	all := slices.Concat(joinerScenarios, redisScenarios, clusterScenarios, kafkaScenarios, clickHouseScenarios, feedScenarios, upgradeScenarios)
 	slices.SortStableFunc(all, func(a, b Scenario) int { return a.Number - b.Number })
 	return all
+}
+
+// label tells scenarios of one number apart, in names of folders: 10, 10b, 10c.
+func (s Scenario) label() string {
+	variant := 0
+	for _, other := range Scenarios() {
+		if other.Number == s.Number {
+			if other.Name == s.Name {
+				break
+			}
+			variant++
+		}
+	}
+	if variant == 0 {
+		return fmt.Sprintf("%02d", s.Number)
+	}
+	return fmt.Sprintf("%02d%c", s.Number, 'a'+variant)
 }
 
 const (

@@ -88,7 +88,7 @@ func staleReplica(w *world) error {
 	if err != nil {
 		return err
 	}
-	w.expects.rolledBack, w.stateAddr = true, replica.Addr()
+	w.expects.rolledBack, w.stateAddrs = true, []string{replica.Addr()}
 	w.redisProxy.change(func(p *proxy) { p.target = replica.Addr() })
 	w.redisProxy.cut()
 	return w.recoverBeyond("joiner", w.stored, before)

@@ -153,14 +153,13 @@ func rollingUpgrade(w *world) error {
 // remark changes the format that partition 0's state says it has.
 func (w *world) remark(fromFormat, toFormat int) error {
 	from, to := fmt.Sprintf(`"format":%d,`, fromFormat), fmt.Sprintf(`"format":%d,`, toFormat)
-	key := fmt.Sprintf("sw:{%s/0}:meta", topic.PaymentLog.Name)
-	meta, err := ask(w.ctx, w.redis.Addr(), "HGET", key, "meta")
+	meta, err := ask(w.ctx, w.redis.Addr(), "HGET", metaKey(0), "meta")
 	if err != nil {
 		return err
 	}
 	if !strings.Contains(meta, from) {
 		return fmt.Errorf("the state of partition 0 does not say %s: %.60q", from, meta)
 	}
-	_, err = ask(w.ctx, w.redis.Addr(), "HSET", key, "meta", strings.Replace(meta, from, to, 1))
+	_, err = ask(w.ctx, w.redis.Addr(), "HSET", metaKey(0), "meta", strings.Replace(meta, from, to, 1))
 	return err
 }

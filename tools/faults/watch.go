@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -123,10 +124,14 @@ func (a *watch) state() {
 	}
 }
 
+// metaKey is where a partition's state says how far it is.
+func metaKey(partition int32) string {
+	return fmt.Sprintf("sw:{%s/%d}:meta", topic.PaymentLog.Name, partition)
+}
+
 // storedPlace reads where the state of a partition stands, past all clients.
 func (w *world) storedPlace(partition int32) (invariant.Place, error) {
-	key := fmt.Sprintf("sw:{%s/%d}:meta", topic.PaymentLog.Name, partition)
-	text, err := ask(w.ctx, w.stateAddr, "HMGET", key, "seq", "offset")
+	text, err := w.askState("HMGET", metaKey(partition), "seq", "offset")
 	if err != nil {
 		return invariant.Place{}, err
 	}
@@ -142,6 +147,25 @@ func (w *world) storedPlace(partition int32) (invariant.Place, error) {
 		return place, fmt.Errorf("read the state's offset: %w", err)
 	}
 	return place, nil
+}
+
+// askState asks the Redis that holds the state; of a cluster the node that has the key.
+func (w *world) askState(words ...string) (string, error) {
+	var errs []error
+	for _, addr := range w.stateAddrs {
+		text, err := ask(w.ctx, addr, words...)
+		if err == nil {
+			return text, nil
+		}
+		// MOVED names the node that has it; any node says so.
+		if at := strings.Index(err.Error(), "MOVED "); at >= 0 {
+			if _, owner, is := strings.Cut(strings.TrimPrefix(err.Error()[at:], "MOVED "), " "); is {
+				return ask(w.ctx, owner, words...)
+			}
+		}
+		errs = append(errs, err)
+	}
+	return "", errors.Join(errs...)
 }
 
 // health asks every service what it says of itself, and sees for itself how far it is.

@@ -33,8 +33,13 @@ type world struct {
 	options traffic.Options
 	traffic *traffic.Generator
 
-	// stateAddr is the Redis that holds the state, past the proxy.
-	stateAddr string
+	// stateAddrs are the Redis that holds the state, past the proxy; the nodes, where
+	// it is a cluster.
+	stateAddrs []string
+	// cluster is that Redis where it is a cluster, else nil.
+	cluster *servers.RedisCluster
+	// redisEnv, if set, is how the services find another Redis than the ground's.
+	redisEnv []string
 
 	supervisor *stack.Supervisor
 	// extra supervises services beside the five.
@@ -93,7 +98,7 @@ func (g *ground) begin(ctx context.Context, s Scenario, seed uint64, payments in
 	w := &world{
 		ground: g, ctx: ctx, dir: dir, dice: rand.New(rand.NewPCG(seed, uint64(s.Number))),
 		services: map[string]stack.Service{}, http: map[string]string{}, collector: demo.NewCollector(),
-		options: traffic.Options{Seed: seed, Payments: payments}, stateAddr: g.redis.Addr(),
+		options: traffic.Options{Seed: seed, Payments: payments}, stateAddrs: []string{g.redis.Addr()},
 	}
 	if s.traffic != nil {
 		s.traffic(&w.options)
@@ -116,6 +121,11 @@ func (g *ground) begin(ctx context.Context, s Scenario, seed uint64, payments in
 func (w *world) start(s Scenario, _ *event.Config) (err error) {
 	running, stop := context.WithCancel(w.ctx)
 	w.stop = stop
+	if s.prepare != nil {
+		if err := s.prepare(w); err != nil {
+			return err
+		}
+	}
 	var services []stack.Service
 	for _, name := range demo.Services {
 		service, err := w.service(name, name)
@@ -152,7 +162,7 @@ func (w *world) service(binary, name string) (stack.Service, error) {
 	w.http[name] = fmt.Sprintf("127.0.0.1:%d", port)
 	return stack.Service{
 		Name: name, Path: w.binaries[binary],
-		Env: []string{
+		Env: append([]string{
 			"SETTLEWATCH_KAFKA_BROKERS=" + w.kafka.Addr(),
 			"SETTLEWATCH_KAFKA_SESSION_TIMEOUT=" + session.String(),
 			"SETTLEWATCH_REDIS_ADDRS=" + w.redisProxy.addr(),
@@ -160,7 +170,7 @@ func (w *world) service(binary, name string) (stack.Service, error) {
 			"SETTLEWATCH_CARD_KEY_ID=faults", "SETTLEWATCH_CARD_KEY=" + cardKey,
 			"SETTLEWATCH_HTTP_ADDR=" + w.http[name],
 			"SETTLEWATCH_STALL_AFTER=" + stallAfter.String(),
-		},
+		}, w.redisEnv...),
 	}, nil
 }
 
