@@ -1,6 +1,7 @@
 package join
 
 import (
+	"bytes"
 	"encoding/binary"
 	"flag"
 	"fmt"
@@ -162,10 +163,10 @@ func (s *benchState) commit(b *testing.B) {
 		b.Fatal(err)
 	}
 	s.sent += len(c.Delta) + len(c.Meta)
-	s.meta, s.ring = c.Meta, append(s.ring, c.Delta)
+	s.meta, s.ring = c.Meta, append(s.ring, bytes.Clone(c.Delta))
 	for _, x := range c.Buckets {
 		s.sent += len(x.Value)
-		s.held[x.Index] = x.Value
+		s.held[x.Index] = bytes.Clone(x.Value)
 	}
 	for s.ringFrom < c.TrimTo {
 		s.ring, s.ringFrom = s.ring[1:], s.ringFrom+1

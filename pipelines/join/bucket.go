@@ -9,14 +9,14 @@ import (
 // A bucket is one array of entries and an index into it. An entry is a header and
 // a packed payment:
 //
-//	header   4 bytes, little endian: length of the slot << 3 | slack, dirty, dead
+//	header   4 bytes, little endian: length of the slot << 2 | slack, dead
 //	         4 bytes: the low half of the key's hash, to make the index of
-//	used     4 bytes, only with slack: length of the payment
 //	payment
+//	slack    bytes that are free; the last ones say how many, see setSlack
 //
-// What changes is written anew at the end unless it fits where it stood; the dead
-// entries go when the bucket is full. A large payment gets slack, so that the
-// thousandth event of one does not copy the other 999.
+// A payment that begins gets slack for its next events, a large one a quarter of its
+// size: so most events are written where their payment stands. What does not fit is
+// written anew at the end; the dead entries go when the bucket is full.
 type bucket struct {
 	array []byte
 	index []uint32 // open addressing; tag << offsetBits | offset + 1
@@ -25,23 +25,31 @@ type bucket struct {
 	dead  int      // bytes of array
 
 	waiting bool   // for the snapshot
-	since   uint64 // the commit whose change the snapshot lacks; 0: not known
 	stored  bool   // the snapshot has it
+	since   uint64 // the commit whose change the snapshot lacks
+	// at is the commit up to which the snapshot has it, while a stored state loads.
+	at uint64
+	// collides: there are or were two payments that only their keys tell apart.
+	collides bool
 }
 
 const (
 	headerBytes = 8
 
 	isDead   = 1
-	isDirty  = 2
-	hasSlack = 4
+	hasSlack = 2
+	slotBits = 2
 
 	// leastRoom is what a larger array has more than it needs, beside an eighth: some
 	// payments.
 	leastRoom = 512
 
-	// slackFrom is the size from which a payment gets a quarter more than it needs.
-	slackFrom = 1024
+	// growthBytes is the slack of a payment that begins: a capture and a line.
+	growthBytes = 64
+	// slackFrom is the size from which the slack is a quarter.
+	slackFrom = 4 * growthBytes
+	// looseBytes is more slack than a payment keeps that needs less than it did.
+	looseBytes = 128
 
 	offsetBits = 27
 	offsetMask = 1<<offsetBits - 1
@@ -56,40 +64,53 @@ type entry []byte
 func (e entry) header() uint32     { return binary.LittleEndian.Uint32(e) }
 func (e entry) is(bit uint32) bool { return e.header()&bit != 0 }
 func (e entry) set(bit uint32)     { binary.LittleEndian.PutUint32(e, e.header()|bit) }
-func (e entry) clear(bit uint32)   { binary.LittleEndian.PutUint32(e, e.header()&^bit) }
 func (e entry) hash() uint32       { return binary.LittleEndian.Uint32(e[4:]) }
-func (e entry) slot() int          { return int(e.header() >> 3) }
+func (e entry) slot() int          { return int(e.header() >> slotBits) }
 
 func (e entry) payload() []byte {
-	n := e.slot()
-	if !e.is(hasSlack) {
-		return e[headerBytes : headerBytes+n : headerBytes+n]
+	header := e.header()
+	end := headerBytes + int(header>>slotBits)
+	if header&hasSlack == 0 {
+		return e[headerBytes:end:end]
 	}
-	used := int(binary.LittleEndian.Uint32(e[headerBytes:]))
-	return e[headerBytes+4 : headerBytes+4+used]
+	return e[headerBytes : end-slackBefore(e[:end])]
 }
 
-// slotBytes is what the slot of a payment takes without its header.
-func slotBytes(n int) int {
-	if n < slackFrom {
-		return n
+// setSlack writes how much of the end of a slot is free, in its own last bytes: one
+// if that is enough, else 255 and four before it.
+func (e entry) setSlack(n int) {
+	if n == 0 {
+		binary.LittleEndian.PutUint32(e, e.header()&^hasSlack)
+		return
 	}
-	return 4 + n + n/4
+	e.set(hasSlack)
+	end := headerBytes + e.slot()
+	if n < manySlack {
+		e[end-1] = byte(n)
+		return
+	}
+	e[end-1] = manySlack
+	binary.LittleEndian.PutUint32(e[end-5:], uint32(n))
+}
+
+const manySlack = 255
+
+func slackBefore(slot []byte) int {
+	last := len(slot) - 1
+	if slot[last] < manySlack {
+		return int(slot[last])
+	}
+	return int(binary.LittleEndian.Uint32(slot[last-4:]))
 }
 
 // appendEntry writes an entry at the end of the array, which has room.
-func appendEntry(array, packed []byte, hash, flags uint32) []byte {
-	n := slotBytes(len(packed))
-	if n == len(packed) {
-		array = binary.LittleEndian.AppendUint32(array, uint32(n)<<3|flags)
-		array = binary.LittleEndian.AppendUint32(array, hash)
-		return append(array, packed...)
-	}
-	end := len(array) + headerBytes + n
-	array = binary.LittleEndian.AppendUint32(array, uint32(n)<<3|flags|hasSlack)
+func appendEntry(array, packed []byte, hash uint32, slack int) []byte {
+	at, n := len(array), len(packed)+slack
+	array = binary.LittleEndian.AppendUint32(array, uint32(n)<<slotBits)
 	array = binary.LittleEndian.AppendUint32(array, hash)
-	array = binary.LittleEndian.AppendUint32(array, uint32(len(packed)))
-	return append(array, packed...)[:end]
+	array = append(array, packed...)[:at+headerBytes+n]
+	entry(array[at:]).setSlack(slack)
+	return array
 }
 
 // entries are those that live.
@@ -145,14 +166,14 @@ func (b *bucket) probe(slot int, hash uint32) int {
 func (b *bucket) entry(slot int) entry    { return entry(b.array[b.index[slot]&offsetMask-1:]) }
 func (b *bucket) payment(slot int) []byte { return b.entry(slot).payload() }
 
-// add stores a payment that is not there.
-func (b *bucket) add(hash uint32, packed []byte, flags uint32) {
-	b.reserve(headerBytes + slotBytes(len(packed)))
+// add stores a payment that is not there, with some slack.
+func (b *bucket) add(hash uint32, packed []byte, slack int) {
+	b.reserve(headerBytes + len(packed) + slack)
 	if 4*(b.taken+1) > 3*len(b.index) {
 		b.reindex(b.live + 1)
 	}
 	at := len(b.array)
-	b.array = appendEntry(b.array, packed, hash, flags)
+	b.array = appendEntry(b.array, packed, hash, slack)
 	b.point(hash, at)
 	b.live++
 }
@@ -170,51 +191,46 @@ func (b *bucket) point(hash uint32, at int) {
 }
 
 // replace stores another form of the payment at slot: where it stood if it fits,
-// else at the end. Its flags stay.
-func (b *bucket) replace(slot int, packed []byte) {
+// else at the end, with some slack.
+func (b *bucket) replace(slot int, packed []byte, slack int) {
 	e := b.entry(slot)
-	has, needs := e.slot(), slotBytes(len(packed))
-	switch {
-	case e.is(hasSlack) && len(packed) >= slackFrom && len(packed)+4 <= has:
-		binary.LittleEndian.PutUint32(e[headerBytes:], uint32(len(packed)))
-		copy(e[headerBytes+4:], packed)
-	case !e.is(hasSlack) && len(packed) < slackFrom && (needs == has || needs+headerBytes <= has):
-		flags := e.header() & isDirty
-		binary.LittleEndian.PutUint32(e, uint32(needs)<<3|flags)
+	has := e.slot()
+	if free := has - len(packed); free >= 0 {
+		if free > slack+looseBytes {
+			// What is too much becomes an entry of its own, a dead one.
+			has = len(packed) + slack
+			rest := e[headerBytes+has:]
+			binary.LittleEndian.PutUint32(rest, uint32(free-slack-headerBytes)<<slotBits|isDead)
+			b.dead += free - slack
+			binary.LittleEndian.PutUint32(e, uint32(has)<<slotBits)
+		}
 		copy(e[headerBytes:], packed)
-		if rest := has - needs; rest > 0 {
-			binary.LittleEndian.PutUint32(e[headerBytes+needs:], uint32(rest-headerBytes)<<3|isDead)
-			b.dead += rest
-		}
-	default:
-		flags, hash := e.header()&isDirty, e.hash()
-		e.set(isDead)
-		b.dead += headerBytes + has
-		if b.reserve(headerBytes + needs) {
-			// The index was made anew, without the dead entry.
-			at := len(b.array)
-			b.array = appendEntry(b.array, packed, hash, flags)
-			b.point(hash, at)
-			return
-		}
-		at := len(b.array)
-		b.array = appendEntry(b.array, packed, hash, flags)
-		b.index[slot] = b.index[slot]&^offsetMask | uint32(at+1)
+		e.setSlack(has - len(packed))
+		return
 	}
+	hash := e.hash()
+	e.set(isDead)
+	b.dead += headerBytes + has
+	moved := b.reserve(headerBytes + len(packed) + slack)
+	at := len(b.array)
+	b.array = appendEntry(b.array, packed, hash, slack)
+	if moved { // the index was made anew, without the dead entry
+		b.point(hash, at)
+		return
+	}
+	b.index[slot] = b.index[slot]&^offsetMask | uint32(at+1)
 }
 
 // extend appends to the payment at slot if its slack allows.
 func (b *bucket) extend(slot int, tail []byte) bool {
 	e := b.entry(slot)
-	if !e.is(hasSlack) {
-		return false
-	}
 	used := len(e.payload())
-	if 4+used+len(tail) > e.slot() {
+	free := e.slot() - used - len(tail)
+	if free < 0 {
 		return false
 	}
-	binary.LittleEndian.PutUint32(e[headerBytes:], uint32(used+len(tail)))
-	copy(e[headerBytes+4+used:], tail)
+	copy(e[headerBytes+used:], tail)
+	e.setSlack(free)
 	return true
 }
 
@@ -273,13 +289,14 @@ func (b *bucket) reindex(n int) {
 	}
 }
 
-// pack is the snapshot form of the bucket: entries as in a delta. An array that is
-// mostly empty, as after a day on which much ended, is given back.
-func (b *bucket) pack() []byte {
+// pack appends the snapshot form of the bucket: the commit it is of, and the payments,
+// each behind its length. An array that is mostly empty, as after a day on which much
+// ended, is given back.
+func (b *bucket) pack(out []byte, sequence uint64) []byte {
 	if live := len(b.array) - b.dead; live+live/2 < cap(b.array) {
 		b.compact(slices.Grow([]byte(nil), live+live/8))
 	}
-	out := make([]byte, 0, len(b.array)-b.dead)
+	out = binary.AppendUvarint(out, sequence)
 	for e := range b.entries() {
 		p := e.payload()
 		out = binary.AppendUvarint(out, uint64(len(p)))

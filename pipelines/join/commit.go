@@ -28,13 +28,14 @@ type Position struct {
 	RecordSum uint64 `json:"record_sum"`
 }
 
-// Bucket is one part of the snapshot to rewrite; an empty value removes it.
+// Bucket is one part of the snapshot to rewrite.
 type Bucket struct {
 	Index int
 	Value []byte
 }
 
-// Changes is what a commit must hold of the steps since the last one.
+// Changes is what a commit must hold of the steps since the last one. It is the
+// recorder's memory, until the next Commit or step.
 type Changes struct {
 	Meta    []byte
 	Delta   []byte
@@ -64,7 +65,7 @@ type meta struct {
 
 // StateFormat counts the versions of the stored form. A state of another version
 // is not read: it is rebuilt from the log.
-const StateFormat = 2
+const StateFormat = 3
 
 // ErrNewerState is a stored state that a newer binary wrote.
 var ErrNewerState = errors.New("stored state is of a newer version")
@@ -92,6 +93,9 @@ type Recorder struct {
 	state *State
 	share int // bytes of the snapshot that a commit rewrites, for each that it logs
 	least int // and at least
+
+	memory  []byte // of the last commit's buckets
+	buckets []Bucket
 }
 
 // NewRecorder goes on with the rolling snapshot where the stored one stands.
@@ -103,23 +107,32 @@ func NewRecorder(s *State) *Recorder {
 // record lies before position.
 func (r *Recorder) Commit(sequence uint64, position Position) (Changes, error) {
 	t := r.state.payments
-	c := Changes{Delta: t.delta(sequence)}
-	budget := max(r.least, r.share*len(c.Delta))
-	if len(c.Delta) == 0 {
+	budget := max(r.least, r.share*len(t.delta.bytes))
+	if t.delta.count == 0 {
 		budget = max(r.least, silentBytes*t.count)
+	}
+	c := Changes{Delta: t.delta.take(sequence), Buckets: r.buckets[:0]}
+	t.sequence = sequence + 1
+	if r.memory = r.memory[:0]; cap(r.memory) > keptBytes {
+		r.memory = nil
 	}
 	written := 0
 	for ; written < len(t.queue) && budget > 0; written++ {
 		index := int(t.queue[written])
 		b := &t.buckets[index]
 		b.waiting = false
-		value := b.pack()
-		budget -= len(value)
-		if len(value) > 0 || b.stored {
-			c.Buckets = append(c.Buckets, Bucket{Index: index, Value: value})
+		if b.live == 0 && !b.stored {
+			continue
 		}
-		b.stored = len(value) > 0
+		// A bucket that is empty now stays, as long as the ring may hold older changes of it.
+		start := len(r.memory)
+		r.memory = b.pack(r.memory, sequence)
+		value := r.memory[start:len(r.memory):len(r.memory)]
+		budget -= len(value)
+		c.Buckets = append(c.Buckets, Bucket{Index: index, Value: value})
+		b.stored = true
 	}
+	r.buckets = c.Buckets
 	t.queue = append(t.queue[:0], t.queue[written:]...)
 	c.TrimTo = sequence + 1
 	if len(t.queue) > 0 {
@@ -169,18 +182,19 @@ func Load(metaBytes []byte, buckets []Bucket, ring [][]byte) (*State, Position, 
 		if b.Index < 0 || b.Index >= bucketCount {
 			return nil, Position{}, fmt.Errorf("load bucket %d: %w", b.Index, errCorrupt)
 		}
-		if err := t.apply(b.Value, false); err != nil {
+		if err := t.loadBucket(b.Index, b.Value); err != nil {
 			return nil, Position{}, fmt.Errorf("load bucket %d: %w", b.Index, err)
 		}
-		t.buckets[b.Index].stored = true
 	}
 	for i, delta := range ring {
-		if err := t.apply(delta, true); err != nil {
-			return nil, Position{}, fmt.Errorf("apply delta %d of the ring: %w", i, err)
+		for c, err := range ReadDelta(delta) {
+			if err == nil {
+				err = t.apply(&c)
+			}
+			if err != nil {
+				return nil, Position{}, fmt.Errorf("apply delta %d of the ring: %w", i, err)
+			}
 		}
-	}
-	for _, packed := range t.all() {
-		t.checksum += checksum(packed)
 	}
 	if t.checksum != m.Checksum || t.count != m.Payments {
 		return nil, Position{}, fmt.Errorf("%d payments with checksum %x, stored are %d with %x: %w",

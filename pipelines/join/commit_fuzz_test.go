@@ -45,7 +45,7 @@ func FuzzLoad(f *testing.F) {
 		buckets := []Bucket{{Index: index, Value: bucket}}
 		ring := [][]byte{older, newer}
 		if mend {
-			metaBytes = mended(metaBytes, bucket, older, newer)
+			metaBytes = mended(metaBytes, index, bucket, older, newer)
 		}
 		state, position, err := Load(metaBytes, buckets, ring)
 		if err != nil {
@@ -79,14 +79,17 @@ func metaOf(t *testing.T, metaBytes []byte) (m meta) {
 }
 
 // mended is the meta with the count and checksum of what the rest holds.
-func mended(metaBytes []byte, entries ...[]byte) []byte {
+func mended(metaBytes []byte, index int, bucket []byte, ring ...[]byte) []byte {
 	var m meta
 	if json.Unmarshal(metaBytes, &m) != nil {
 		return metaBytes
 	}
 	payments := newTable()
-	for _, e := range entries {
-		if payments.apply(e, false) != nil {
+	if index < 0 || index >= bucketCount || payments.loadBucket(index, bucket) != nil {
+		return metaBytes
+	}
+	for _, d := range ring {
+		if applyDelta(payments, d) != nil {
 			return metaBytes
 		}
 	}

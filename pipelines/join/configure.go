@@ -113,8 +113,7 @@ func (s *State) writeOutOne(key event.PaymentKey, group int, out *Output) error 
 	if again {
 		next = min(next, max(r.from, h.judged+1))
 	}
-	s.rehead(b.payment(slot), &h, h.flags, next)
-	s.payments.set(b, slot, hash, s.packed)
+	s.payments.rehead(b, slot, hash, &h, newHead{h.flags, s.epoch, next}, nil)
 	return nil
 }
 
@@ -143,15 +142,14 @@ func (s *State) judgeDeferred(b *bucket, slot int, hash uint64, group int, out *
 	return nil
 }
 
-// rehead makes s.packed of a payment with another epoch, flags and next moment.
-// Facts may be appended to it.
-func (s *State) rehead(old []byte, h *head, flags byte, next int64) {
-	s.packed = append(append(s.packed[:0], flags&^flagWhole), old[1:h.epochAt]...)
-	s.packed = binary.AppendUvarint(s.packed, s.epoch)
-	s.packed = appendMoment(s.packed, next, 0)
-	s.packed = append(s.packed, old[h.restAt:h.bodyAt]...)
+// appendReheaded appends a payment with another head. Facts may be appended to it.
+func appendReheaded(b, old []byte, h *head, n newHead) []byte {
+	b = append(append(b, n.flags&^flagWhole), old[1:h.epochAt]...)
+	b = binary.AppendUvarint(b, n.epoch)
+	b = appendMoment(b, n.next, 0)
+	b = append(b, old[h.restAt:h.bodyAt]...)
 	if h.flags&flagWhole != 0 {
-		s.packed = binary.AppendUvarint(s.packed, uint64(len(old)-h.bodyAt))
+		b = binary.AppendUvarint(b, uint64(len(old)-h.bodyAt))
 	}
-	s.packed = append(s.packed, old[h.bodyAt:]...)
+	return append(b, old[h.bodyAt:]...)
 }

@@ -104,45 +104,6 @@ type Place struct {
 // or its life has ended.
 var ErrUnknownPayment = errors.New("the state does not hold this payment")
 
-// BucketOf is the bucket of the snapshot that holds a payment.
-func BucketOf(key event.PaymentKey) int { return bucketOf(hashKey(key)) }
-
-// Pick finds the packed payment in its bucket and the deltas that came since,
-// oldest first. ErrUnknownPayment where it is in none, or was removed last.
-func Pick(key event.PaymentKey, bucketValue []byte, deltas [][]byte) ([]byte, error) {
-	var found []byte
-	for _, entries := range slices.Concat([][]byte{bucketValue}, deltas) {
-		u := unpacker{b: entries}
-		for u.err == nil && len(u.b) > 0 {
-			n := u.uvarint()
-			if n == 0 {
-				if u.text() == string(key) {
-					found = nil
-				}
-				continue
-			}
-			packed := u.bytes(n)
-			if u.err != nil {
-				break
-			}
-			of, err := packedKey(packed)
-			if err != nil {
-				return nil, err
-			}
-			if of == key {
-				found = packed
-			}
-		}
-		if u.err != nil {
-			return nil, u.err
-		}
-	}
-	if found == nil {
-		return nil, ErrUnknownPayment
-	}
-	return found, nil
-}
-
 // Standing reads from a commit's meta where the state stood, for one payment.
 func Standing(metaBytes []byte, key event.PaymentKey) (Place, error) {
 	_, place, err := standing(metaBytes, key)

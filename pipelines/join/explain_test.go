@@ -1,8 +1,10 @@
 package join
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,6 +19,15 @@ func stored(t *testing.T, s *State, sequence uint64) Changes {
 	c, err := NewRecorder(s).Commit(sequence, Position{Offset: 41})
 	if err != nil {
 		t.Fatal(err)
+	}
+	return lasting(c)
+}
+
+// lasting are changes that outlast the next commit.
+func lasting(c Changes) Changes {
+	c.Delta, c.Buckets = bytes.Clone(c.Delta), slices.Clone(c.Buckets)
+	for i := range c.Buckets {
+		c.Buckets[i].Value = bytes.Clone(c.Buckets[i].Value)
 	}
 	return c
 }
@@ -119,6 +130,7 @@ func TestPick(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	first = lasting(first)
 	// Another feed's offsets, so that the records are no repeats.
 	for _, rec := range script("now now S100 now").records(t, testKey) {
 		if err := s.Step(rec, out); err != nil {
@@ -153,16 +165,20 @@ func TestPick(t *testing.T) {
 			t.Errorf("%s: %d facts, want %d", c.name, n, c.facts)
 		}
 	}
-	removal := appendText([]byte{0}, testKey)
-	for name, deltas := range map[string][][]byte{"removed": {first.Delta, removal}, "never there": nil} {
+	removal := func(sequence byte) []byte {
+		b := deltaOf(byte(len(testKey))<<2 | changeRemoved)
+		b[0] = sequence
+		return append(b, testKey...)
+	}
+	for name, deltas := range map[string][][]byte{"removed": {first.Delta, removal(2)}, "never there": nil} {
 		if _, err := Pick(testKey, nil, deltas); !errors.Is(err, ErrUnknownPayment) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := Pick(testKey, nil, [][]byte{removal, first.Delta}); err != nil {
+	if _, err := Pick(testKey, nil, [][]byte{removal(0), first.Delta}); err != nil {
 		t.Errorf("a life after a removal: %v", err)
 	}
-	if _, err := Pick("acq1|o|2", bucket, [][]byte{first.Delta}); !errors.Is(err, ErrUnknownPayment) {
+	if _, err := Pick("acq1|o|2", nil, [][]byte{first.Delta}); !errors.Is(err, ErrUnknownPayment) {
 		t.Errorf("another key: %v", err)
 	}
 }
@@ -171,7 +187,7 @@ func TestPick(t *testing.T) {
 func TestExplainDamage(t *testing.T) {
 	s, _ := fold(t, testConfig(nil), script("A100 due S60").records(t, testKey))
 	c := stored(t, s, 1)
-	packed, err := Pick(testKey, c.Delta, nil)
+	packed, err := Pick(testKey, nil, [][]byte{c.Delta})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +196,15 @@ func TestExplainDamage(t *testing.T) {
 		if e, err := Explain(c.Meta, packed[:n]); err == nil && len(e.Pending) > 0 {
 			t.Errorf("%d bytes of a payment are taken whole", n)
 		}
-		if _, err := Pick(testKey, c.Delta[:n], nil); err == nil {
+	}
+	whole := map[int]bool{sequenceBytes: true} // where a change ends
+	for u := (unpacker{b: c.Delta[sequenceBytes:]}); len(u.b) > 0; whole[len(c.Delta)-len(u.b)] = true {
+		if _, err := u.change(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range c.Delta {
+		if _, err := Pick(testKey, nil, [][]byte{c.Delta[:n]}); !whole[n] && (err == nil || errors.Is(err, ErrUnknownPayment)) {
 			t.Errorf("%d bytes of a delta are taken", n)
 		}
 	}

@@ -1,43 +1,70 @@
 package join
 
-import (
-	"iter"
-
-	"settlewatch/schemas/event"
-)
+import "settlewatch/schemas/event"
 
 // BucketCount is into how many buckets a snapshot is cut.
 const BucketCount = bucketCount
 
-// Entry is one payment of a bucket or of a delta.
-type Entry struct {
-	Key event.PaymentKey
-	// Packed is nil where a delta removes the payment.
-	Packed []byte
-}
+// BucketOf is the bucket of the snapshot that holds a payment.
+func BucketOf(key event.PaymentKey) int { return bucketOf(hashKey(key)) }
 
-// Entries of a bucket or delta as it is stored, for readers from outside. An error
-// ends them. They share the memory of value.
-func Entries(value []byte) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		u := unpacker{b: value}
-		for u.err == nil && len(u.b) > 0 {
-			var e Entry
-			if n := u.uvarint(); n == 0 {
-				e.Key = event.PaymentKey(u.text())
-			} else if e.Packed = u.bytes(n); u.err == nil {
-				e.Key, u.err = packedKey(e.Packed)
-			}
-			if u.err == nil && !yield(e, nil) {
-				return
-			}
-		}
-		if u.err != nil {
-			yield(Entry{}, u.err)
+// ReadBucket gives the packed payments of one stored bucket, for readers from outside.
+// later are changes of the ring that belong to it, oldest first; those that the bucket
+// has already are left out.
+func ReadBucket(index int, value []byte, later []Change) (map[event.PaymentKey][]byte, error) {
+	t := newTable()
+	t.unstored = true
+	if len(value) > 0 {
+		if err := t.loadBucket(index, value); err != nil {
+			return nil, err
 		}
 	}
+	for i := range later {
+		if err := t.apply(&later[i]); err != nil {
+			return nil, err
+		}
+	}
+	payments := make(map[event.PaymentKey][]byte, t.count)
+	for key, packed := range t.all() {
+		payments[key] = packed
+	}
+	return payments, nil
 }
 
-// Bucket is what the snapshot would hold of one bucket now; its entries are in no
-// order.
-func (s *State) Bucket(index int) []byte { return s.payments.buckets[index].pack() }
+// Pick finds the packed payment in its bucket and the deltas of the ring, oldest
+// first. ErrUnknownPayment where it is in none, or was removed last.
+func Pick(key event.PaymentKey, bucketValue []byte, deltas [][]byte) ([]byte, error) {
+	index := BucketOf(key)
+	var later []Change
+	for _, delta := range deltas {
+		for c, err := range ReadDelta(delta) {
+			if err != nil {
+				return nil, err
+			}
+			if c.Bucket == index {
+				later = append(later, c)
+			}
+		}
+	}
+	payments, err := ReadBucket(index, bucketValue, later)
+	if err != nil {
+		return nil, err
+	}
+	if packed, there := payments[key]; there {
+		return packed, nil
+	}
+	return nil, ErrUnknownPayment
+}
+
+// Bucket gives the payments of one bucket as the state has them now, in no order. They last until the
+// state changes.
+func (s *State) Bucket(index int) map[event.PaymentKey][]byte {
+	b := &s.payments.buckets[index]
+	payments := make(map[event.PaymentKey][]byte, b.live)
+	for e := range b.entries() {
+		p := e.payload()
+		key, _ := packedKey(p)
+		payments[key] = p
+	}
+	return payments
+}

@@ -263,13 +263,9 @@ func (s *store) commit(t *rapid.T, r *Recorder, p Position) {
 		t.Fatal(err)
 	}
 	s.meta = c.Meta
-	s.ring = append(s.ring, c.Delta)
+	s.ring = append(s.ring, bytes.Clone(c.Delta))
 	for _, b := range c.Buckets {
-		if len(b.Value) == 0 {
-			delete(s.buckets, b.Index)
-		} else {
-			s.buckets[b.Index] = b.Value
-		}
+		s.buckets[b.Index] = bytes.Clone(b.Value)
 	}
 	for s.first < c.TrimTo {
 		s.ring, s.first = s.ring[1:], s.first+1

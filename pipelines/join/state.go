@@ -143,6 +143,7 @@ func (s *State) AlertsOnly() bool { return s.alertsOnly }
 func NewLateSnapshots() *State {
 	s := New()
 	s.lateSnapshots = true
+	s.NotStored()
 	return s
 }
 
@@ -220,9 +221,7 @@ func (s *State) take(o *event.Origin, key event.PaymentKey, f *pendingFact) erro
 	case flags == h.flags && next == h.next && s.epoch == h.epoch && flags&flagWhole == 0:
 		s.payments.extend(b, slot, hash, s.tail)
 	default:
-		s.rehead(b.payment(slot), &h, flags, next)
-		s.packed = append(s.packed, s.tail...)
-		s.payments.set(b, slot, hash, s.packed)
+		s.payments.rehead(b, slot, hash, &h, newHead{flags, s.epoch, next}, s.tail)
 	}
 	if next != before && group != noGroup {
 		s.timers[group].set(next, hash)
@@ -414,7 +413,7 @@ func (s *State) settle(b *bucket, slot int, hash uint64, group int, moment int64
 		expiry = noMoment
 		j.ledger.read(nil, s.terms[group])
 		if len(h.pending) == 0 {
-			s.payments.remove(b, slot, h.key)
+			s.payments.remove(b, slot, hash, h.key)
 			return
 		}
 	}
@@ -429,7 +428,12 @@ func (s *State) settle(b *bucket, slot int, hash uint64, group int, moment int64
 func (s *State) Payments() int { return s.payments.count }
 
 // Changed tells whether a payment changed since the last commit.
-func (s *State) Changed() bool { return s.payments.changed() }
+func (s *State) Changed() bool { return s.payments.delta.count > 0 }
 
-// Unstored is how many payments changed since the last commit.
-func (s *State) Unstored() int { return len(s.payments.dirty) }
+// Unstored is how many changes the next commit holds, and how many bytes they are.
+func (s *State) Unstored() (changes, bytes int) {
+	return s.payments.delta.count, len(s.payments.delta.bytes)
+}
+
+// NotStored says that this state will not be committed: nothing is kept for it.
+func (s *State) NotStored() { s.payments.unstored = true }

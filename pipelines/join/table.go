@@ -1,7 +1,6 @@
 package join
 
 import (
-	"encoding/binary"
 	"iter"
 
 	"github.com/cespare/xxhash/v2"
@@ -16,21 +15,25 @@ const (
 	bucketCount = 1 << bucketBits
 )
 
-// A table holds the payments of one partition in the buckets of its snapshot,
-// and knows what changed since the last commit.
+// A table holds the payments of one partition in the buckets of its snapshot, and
+// what changed since the last commit.
 //
 // Payments are packed bytes in a few thousand arrays without pointers: tens of
 // millions of them are nothing to the garbage collector.
 type table struct {
-	buckets [bucketCount]bucket
-	dirty   []uint64 // hashes of the keys of payments that changed
-	removed []byte   // length-prefixed keys of those that went
+	buckets  [bucketCount]bucket
+	checksum uint64 // of all payments: the sum of their hashes
+	count    int
+	room     []byte // a payment on its way into its bucket
+
+	delta delta
+	// unstored: nobody asks for what changed.
+	unstored bool
 	// queue are the buckets that the snapshot does not hold as they are, the longest
 	// waiting first.
-	queue    []uint16
-	checksum uint64 // of all payments as last committed: the sum of their hashes
-	count    int
-	room     []byte
+	queue []uint16
+	// sequence of the next commit; 0: not known.
+	sequence uint64
 }
 
 func newTable() *table { return new(table) }
@@ -51,6 +54,7 @@ func (t *table) find(key event.PaymentKey, hash uint64) (b *bucket, slot int) {
 		if k, err := packedKey(b.payment(slot)); err == nil && k == key {
 			return b, slot
 		}
+		b.collides = true
 	}
 	return b, -1
 }
@@ -67,124 +71,137 @@ func (t *table) get(key event.PaymentKey) []byte {
 
 // set stores a payment's packed form; slot is where it was found, -1 for a new one.
 func (t *table) set(b *bucket, slot int, hash uint64, packed []byte) {
-	if slot >= 0 {
-		t.touch(b, slot, hash)
-		b.replace(slot, packed)
-		return
+	t.put(b, slot, hash, packed, 0)
+	if t.changes(b, hash) {
+		t.delta.whole(packed)
 	}
-	t.count++
-	t.dirty = append(t.dirty, hash)
-	b.add(uint32(hash), packed, isDirty)
 }
 
 // extend appends to a payment's packed form.
 func (t *table) extend(b *bucket, slot int, hash uint64, tail []byte) {
-	t.touch(b, slot, hash)
-	if !b.extend(slot, tail) {
-		t.room = append(append(t.room[:0], b.payment(slot)...), tail...)
-		b.replace(slot, t.room)
+	packed := t.appendTail(b, slot, tail)
+	switch {
+	case !t.changes(b, hash):
+	case b.collides:
+		t.delta.whole(packed)
+	default:
+		t.delta.extended(hash, tail)
 	}
 }
 
-// touch takes a payment that is about to change out of the checksum.
-func (t *table) touch(b *bucket, slot int, hash uint64) {
-	if e := b.entry(slot); !e.is(isDirty) {
-		e.set(isDirty)
-		t.checksum -= checksum(e.payload())
-		t.dirty = append(t.dirty, hash)
+// rehead gives a payment another epoch, other flags and another next moment, and
+// appends to it; h is its head.
+func (t *table) rehead(b *bucket, slot int, hash uint64, h *head, n newHead, tail []byte) {
+	t.room = append(appendReheaded(t.room[:0], b.payment(slot), h, n), tail...)
+	t.put(b, slot, hash, t.room, slackOf(len(t.room)))
+	switch {
+	case !t.changes(b, hash):
+	case b.collides:
+		t.delta.whole(t.room)
+	default:
+		t.delta.reheaded(hash, n, tail)
 	}
 }
 
-func (t *table) remove(b *bucket, slot int, key event.PaymentKey) {
-	if e := b.entry(slot); !e.is(isDirty) {
-		t.checksum -= checksum(e.payload())
+func (t *table) remove(b *bucket, slot int, hash uint64, key event.PaymentKey) {
+	if t.changes(b, hash) {
+		t.delta.removed(key)
 	}
-	t.count--
-	t.removed = appendText(t.removed, string(key))
-	b.drop(slot)
+	t.drop(b, slot)
 }
 
-// checksum of a packed payment.
-func checksum(packed []byte) uint64 { return xxhash.Sum64(packed) }
-
-// changed tells whether there is something to commit.
-func (t *table) changed() bool { return len(t.dirty) > 0 || len(t.removed) > 0 }
-
-// delta packs what changed since the last call, for commit number sequence:
-// removals first, because a payment that ended may have begun anew. An entry is
-// its length and the packed payment; length 0 and a key is a removal.
-func (t *table) delta(sequence uint64) []byte {
-	b := make([]byte, 0, len(t.removed)+128*len(t.dirty))
-	for u := (unpacker{b: t.removed}); len(u.b) > 0; {
-		key := event.PaymentKey(u.text())
-		b = append(b, 0)
-		b = appendText(b, string(key))
-		t.waits(hashKey(key), sequence)
-	}
-	for _, hash := range t.dirty {
-		bucket := t.bucket(hash)
-		for slot := bucket.first(uint32(hash)); slot >= 0; slot = bucket.next(slot, uint32(hash)) {
-			e := bucket.entry(slot)
-			if !e.is(isDirty) {
-				continue
-			}
-			e.clear(isDirty)
-			p := e.payload()
-			t.checksum += checksum(p)
-			b = binary.AppendUvarint(b, uint64(len(p)))
-			b = append(b, p...)
-			t.waits(hash, sequence)
-		}
-	}
-	t.dirty, t.removed = t.dirty[:0], t.removed[:0]
-	return b
+// changes puts a bucket that changes into the queue for the snapshot, and tells
+// whether to note what changes.
+func (t *table) changes(b *bucket, hash uint64) bool {
+	t.waits(b, hash, t.sequence)
+	return !t.unstored
 }
 
-// waits puts a bucket into the queue for the snapshot.
-func (t *table) waits(hash, sequence uint64) {
-	if b := t.bucket(hash); !b.waiting {
+func (t *table) waits(b *bucket, hash, sequence uint64) {
+	if !b.waiting && !t.unstored {
 		b.waiting, b.since = true, sequence
 		t.queue = append(t.queue, uint16(bucketOf(hash)))
 	}
 }
 
-// apply loads a delta or bucket on top of what is there; what it changes waits for
-// the snapshot if waits is set.
-func (t *table) apply(entries []byte, waits bool) error {
-	u := unpacker{b: entries}
+// put, appendTail and drop change a payment and what is counted of all.
+
+func (t *table) put(b *bucket, slot int, hash uint64, packed []byte, slack int) {
+	t.checksum += checksum(packed)
+	if slot >= 0 {
+		t.checksum -= checksum(b.payment(slot))
+		b.replace(slot, packed, slack)
+		return
+	}
+	t.count++
+	b.add(uint32(hash), packed, slackOf(len(packed)))
+}
+
+func (t *table) appendTail(b *bucket, slot int, tail []byte) (packed []byte) {
+	packed = b.payment(slot)
+	at := len(packed)
+	t.checksum -= checksumFrom(packed, at)
+	if b.extend(slot, tail) {
+		packed = b.payment(slot)
+	} else {
+		t.room = append(append(t.room[:0], packed...), tail...)
+		packed = t.room
+		b.replace(slot, packed, slackOf(len(packed)))
+	}
+	t.checksum += checksumFrom(packed, at)
+	return packed
+}
+
+func (t *table) drop(b *bucket, slot int) {
+	t.checksum -= checksum(b.payment(slot))
+	t.count--
+	b.drop(slot)
+}
+
+// slackOf is what a payment gets that goes on growing.
+func slackOf(n int) int {
+	if n < slackFrom {
+		return growthBytes
+	}
+	return n / 4
+}
+
+// checksum of a packed payment: the sum over its parts, so that an event of a large
+// one need not go through all of it.
+func checksum(packed []byte) uint64 { return checksumFrom(packed, 0) }
+
+const checksumPart = 1 << 10
+
+// checksumFrom is what of the checksum depends on byte at and what follows.
+func checksumFrom(packed []byte, at int) (sum uint64) {
+	for part := at / checksumPart; part*checksumPart < len(packed); part++ {
+		end := min(len(packed), (part+1)*checksumPart)
+		sum += xxhash.Sum64(packed[part*checksumPart:end]) * uint64(2*part+1)
+	}
+	return sum
+}
+
+// loadBucket loads a bucket of the snapshot.
+func (t *table) loadBucket(index int, value []byte) error {
+	b := &t.buckets[index]
+	b.stored = true
+	u := unpacker{b: value}
+	b.at = u.uvarint()
 	for u.err == nil && len(u.b) > 0 {
-		n := u.uvarint()
-		var packed []byte
-		var key event.PaymentKey
-		if n == 0 {
-			key = event.PaymentKey(u.text())
-		} else {
-			packed = u.bytes(n)
-			if u.err != nil {
-				break
-			}
-			h, err := peek(packed)
-			if err != nil {
-				return err
-			}
-			key = h.key
+		packed := u.bytes(u.uvarint())
+		if u.err != nil {
+			break
+		}
+		key, err := packedKey(packed)
+		if err != nil {
+			return err
 		}
 		hash := hashKey(key)
-		if waits {
-			t.waits(hash, 0)
+		if bucketOf(hash) != index {
+			return errCorrupt
 		}
-		b, slot := t.find(key, hash)
-		switch {
-		case n == 0 && slot >= 0:
-			t.count--
-			b.drop(slot)
-		case n == 0:
-		case slot >= 0:
-			b.replace(slot, packed)
-		default:
-			t.count++
-			b.add(uint32(hash), packed, 0)
-		}
+		_, slot := t.find(key, hash)
+		t.put(b, slot, hash, packed, 0)
 	}
 	return u.err
 }

@@ -36,26 +36,34 @@ func TestATableIsAMap(t *testing.T) {
 				key := rapid.SampledFrom(keys).Draw(t, "key")
 				hash := hashKey(key)
 				b, slot := one.find(key, hash)
-				switch what := rapid.IntRange(0, 5).Draw(t, "what"); {
+				switch what := rapid.IntRange(0, 6).Draw(t, "what"); {
 				case what == 0 && slot >= 0:
-					one.remove(b, slot, key)
+					one.remove(b, slot, hash, key)
 					delete(want, key)
 				case what == 1 && slot >= 0:
 					x := tail()
 					one.extend(b, slot, hash, x)
 					want[key] = append(slices.Clone(want[key]), x...)
-				case what > 1:
+				case what == 2 && slot >= 0:
+					x, n := tail(), newHead{flags: flagPlain, epoch: rapid.Uint64().Draw(t, "epoch"), next: rapid.Int64().Draw(t, "next")}
+					h, err := peek(b.payment(slot))
+					if err != nil {
+						t.Fatal(err)
+					}
+					want[key] = append(appendReheaded(nil, want[key], &h, n), x...)
+					one.rehead(b, slot, hash, &h, n, x)
+				case what > 2:
 					packed := append(appendHead(nil, 0, key, 0, 0, &template{}), tail()...)
 					one.set(b, slot, hash, packed)
 					want[key] = packed
 				}
 			}
-			if err := other.apply(one.delta(sequence), false); err != nil {
+			if err := applyDelta(other, one.delta.take(sequence+1)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		again := newTable()
-		if err := again.apply(one.buckets[7].pack(), false); err != nil {
+		if err := again.loadBucket(7, one.buckets[7].pack(nil, 1)); err != nil {
 			t.Fatal(err)
 		}
 		for _, got := range []*table{one, other, again} {
@@ -75,4 +83,16 @@ func TestATableIsAMap(t *testing.T) {
 			}
 		}
 	})
+}
+
+func applyDelta(t *table, delta []byte) error {
+	for c, err := range ReadDelta(delta) {
+		if err == nil {
+			err = t.apply(&c)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

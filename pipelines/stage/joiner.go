@@ -244,17 +244,19 @@ func (f *folding) batch(ctx context.Context) error {
 	return nil
 }
 
-// flushFrom is how many payments may have changed, or alerts and snapshots been
+// flushFrom is how many changes of payments, or alerts and snapshots, may have been
 // made, before they are published and committed. Few records can make many: marks
 // that pass the moment at which a day's payments are due. Where the store finds a
 // commit too large all the same, the partition goes on with a tenth.
 const (
 	flushFrom   = 20_000
+	flushBytes  = 8 << 20 // of changes
 	flushShrink = 10
 )
 
 func (f *folding) full() bool {
-	return f.state.Unstored() >= f.flushFrom || len(f.out.Alerts)+len(f.out.Payments) >= f.flushFrom
+	changes, size := f.state.Unstored()
+	return changes >= f.flushFrom || size >= flushBytes || len(f.out.Alerts)+len(f.out.Payments) >= f.flushFrom
 }
 
 // flush publishes and commits what was folded since the last time.

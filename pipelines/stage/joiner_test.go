@@ -511,7 +511,7 @@ func TestJoinerCommitsSmallerOnes(t *testing.T) {
 	j.State = func(int32) stage.State {
 		return narrow{w.store.Owner(), func(c stage.Commit) error {
 			payments := 0
-			for _, err := range join.Entries(c.Delta) {
+			for _, err := range join.ReadDelta(c.Delta) {
 				if err != nil {
 					t.Error(err)
 				}

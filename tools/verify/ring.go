@@ -6,7 +6,6 @@ import (
 
 	"settlewatch/pipelines/join"
 	"settlewatch/pipelines/statestore"
-	"settlewatch/schemas/event"
 )
 
 // ring is what changed since the oldest bucket was written, up to one commit.
@@ -14,7 +13,7 @@ type ring struct {
 	// next is the sequence of pending[0], which is not applied yet.
 	next    uint64
 	pending [][]byte
-	changed [join.BucketCount]map[event.PaymentKey][]byte
+	changed [join.BucketCount][]join.Change
 }
 
 // follow applies the deltas up to the commit that a bucket was read at. Those that go
@@ -34,15 +33,11 @@ func (r *ring) follow(ctx context.Context, store Store, view statestore.BucketVi
 		if len(r.pending) == 0 {
 			return errMoved
 		}
-		for e, err := range join.Entries(r.pending[0]) {
+		for c, err := range join.ReadDelta(r.pending[0]) {
 			if err != nil {
 				return fmt.Errorf("read the delta of sequence %d: %w", r.next, err)
 			}
-			b := join.BucketOf(e.Key)
-			if r.changed[b] == nil {
-				r.changed[b] = map[event.PaymentKey][]byte{}
-			}
-			r.changed[b][e.Key] = e.Packed
+			r.changed[c.Bucket] = append(r.changed[c.Bucket], c)
 		}
 		r.pending, r.next = r.pending[1:], r.next+1
 	}

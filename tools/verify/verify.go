@@ -17,7 +17,6 @@ import (
 	"settlewatch/pipelines/join"
 	"settlewatch/pipelines/stage"
 	"settlewatch/pipelines/statestore"
-	"settlewatch/schemas/event"
 	"settlewatch/schemas/topic"
 	"settlewatch/tools/replay"
 )
@@ -323,32 +322,19 @@ func (c *comparison) nothingStored(ctx context.Context) error {
 
 // bucket compares the payments of one bucket at one commit.
 func (c *comparison) bucket(index int, view statestore.BucketView) error {
-	stored := map[event.PaymentKey][]byte{}
-	for e, err := range join.Entries(view.Value) {
-		if err != nil {
-			c.differs(Difference{Field: "bucket", Stored: fmt.Sprintf("bucket %d cannot be read: %v", index, err), Folded: "readable"})
-			return nil
-		}
-		stored[e.Key] = e.Packed
+	stored, err := join.ReadBucket(index, view.Value, c.ring.changed[index])
+	if err != nil {
+		c.differs(Difference{Field: "bucket", Stored: fmt.Sprintf("bucket %d cannot be read: %v", index, err), Folded: "readable"})
+		return nil
 	}
-	for key, packed := range c.ring.changed[index] {
-		if packed == nil {
-			delete(stored, key)
-		} else {
-			stored[key] = packed
-		}
-	}
-	for e, err := range join.Entries(c.state.Bucket(index)) {
-		if err != nil {
-			return err
-		}
-		packed, there := stored[e.Key]
-		delete(stored, e.Key)
+	for key, folded := range c.state.Bucket(index) {
+		packed, there := stored[key]
+		delete(stored, key)
 		switch {
 		case !there:
-			c.differs(Difference{Payment: string(e.Key), Field: "payment", Stored: "missing", Folded: "there"})
-		case string(packed) != string(e.Packed):
-			c.differs(comparePayments(view.Meta, e.Key, packed, e.Packed))
+			c.differs(Difference{Payment: string(key), Field: "payment", Stored: "missing", Folded: "there"})
+		case string(packed) != string(folded):
+			c.differs(comparePayments(view.Meta, key, packed, folded))
 		}
 	}
 	for key := range stored {

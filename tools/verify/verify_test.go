@@ -3,9 +3,11 @@ package verify_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +17,7 @@ import (
 	"settlewatch/pipelines/sim"
 	"settlewatch/pipelines/stage"
 	"settlewatch/pipelines/statestore"
+	"settlewatch/schemas/event"
 	"settlewatch/schemas/topic"
 	"settlewatch/tools/replay/replaytest"
 	"settlewatch/tools/verify"
@@ -182,26 +185,30 @@ func TestDifferent(t *testing.T) {
 		t.Fatal(err)
 	}
 	// One payment that stands, from the bucket of some of them.
-	entry := func(s stage.Stored) (bucket int, e join.Entry) {
+	entry := func(s stage.Stored) (bucket int, key event.PaymentKey) {
 		for i, b := range s.Buckets {
-			for e, err := range join.Entries(b.Value) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				return i, e
+			payments, err := join.ReadBucket(b.Index, b.Value, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for key := range payments {
+				return i, key
 			}
 		}
 		t.Fatal("no bucket")
-		return 0, e
+		return 0, key
 	}
 	for name, c := range map[string]struct {
 		spoil func(s *stage.Stored)
 		want  string
 	}{
 		"a payment is gone": {func(s *stage.Stored) {
-			_, e := entry(*s)
-			s.Ring = append(s.Ring, append([]byte{0, byte(len(e.Key))}, e.Key...))
+			_, key := entry(*s)
 			s.Sequence++
+			const removed = 1 // a kind of change
+			delta := binary.LittleEndian.AppendUint64(nil, s.Sequence)
+			delta = binary.AppendUvarint(delta, uint64(len(key))<<2|removed)
+			s.Ring = append(s.Ring, append(delta, key...))
 		}, "Stored:missing Folded:there"},
 		"a bucket is gone": {func(s *stage.Stored) {
 			i, _ := entry(*s)
@@ -219,7 +226,7 @@ func TestDifferent(t *testing.T) {
 		}, "Field:position"},
 		"a bucket cannot be read": {func(s *stage.Stored) {
 			i, _ := entry(*s)
-			s.Buckets[i].Value = append([]byte{0xff}, s.Buckets[i].Value...)
+			s.Buckets[i].Value = append(slices.Clone(s.Buckets[i].Value), 5)
 		}, "cannot be read"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -158,7 +158,11 @@ type standing struct {
 	within bool // a revision lies between FromMs and UntilMs
 }
 
-func newSide() *side { return &side{state: join.New(), standing: map[string]*standing{}} }
+func newSide() *side {
+	s := &side{state: join.New(), standing: map[string]*standing{}}
+	s.state.NotStored()
+	return s
+}
 
 func (r *run) partition(ctx context.Context, partition int32, end int64) error {
 	before, after := newSide(), newSide()
