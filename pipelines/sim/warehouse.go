@@ -104,8 +104,12 @@ func (w *Warehouse) Insert(ctx context.Context, b table.Block, token string) err
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if seen := b.Table + " " + token; !w.tokens[seen] {
+		rows, err := rowsOf(b)
+		if err != nil {
+			return err
+		}
 		w.tokens[seen] = true
-		w.rows[b.Table] = append(w.rows[b.Table], rowsOf(b)...)
+		w.rows[b.Table] = append(w.rows[b.Table], rows...)
 	}
 	if fault == WarehouseReplyLost {
 		return ErrReplyLost
@@ -145,18 +149,22 @@ func (r Row) Identity(t table.Table) string {
 	return strings.Join(parts, "\x00")
 }
 
-func rowsOf(b table.Block) []Row {
+func rowsOf(b table.Block) ([]Row, error) {
+	columns, err := b.Go()
+	if err != nil {
+		return nil, err
+	}
 	rows := make([]Row, b.Rows)
 	for i := range rows {
-		rows[i] = make(Row, len(b.Columns))
+		rows[i] = make(Row, len(columns))
 	}
-	for c, name := range b.Columns {
-		values := reflect.ValueOf(b.Values[c])
+	for name, column := range columns {
+		values := reflect.ValueOf(column)
 		for i := range rows {
 			rows[i][name] = values.Index(i).Interface()
 		}
 	}
-	return rows
+	return rows, nil
 }
 
 func rangeKey(topic string, partition int32) string { return fmt.Sprintf("%s/%d", topic, partition) }

@@ -373,6 +373,7 @@ func (l *loader) insert(ctx context.Context, r Range) (rows int, err error) {
 		}
 		rows += b.Rows
 	}
+	l.rows.Free()
 	return rows, nil
 }
 

@@ -139,13 +139,17 @@ func TestLoadExactlyOnce(t *testing.T) {
 				}
 				return sim.WarehouseRequestLost + sim.WarehouseFault(random.IntN(2))
 			}
-			rowsOf := map[string]table.Block{}
+			rowsOf := map[string]map[string]any{}
 			w.OnRecord = func(stage.Range) sim.WarehouseFault { return fault() }
 			w.OnInsert = func(b table.Block, token string) sim.WarehouseFault {
-				if before, seen := rowsOf[token]; seen && !reflect.DeepEqual(before, b) {
+				rows, err := b.Go()
+				if err != nil {
+					t.Error(err)
+				}
+				if before, seen := rowsOf[token]; seen && !reflect.DeepEqual(before, rows) {
 					t.Errorf("token %s came with other rows", token)
 				}
-				rowsOf[token] = b
+				rowsOf[token] = rows
 				return fault()
 			}
 			for attempt := 0; ; attempt++ {

@@ -117,8 +117,12 @@ func TestFinalError(t *testing.T) {
 	f := open(t)
 	w := f.through(t, serverstest.ClickHouse(t).Native, func(err error, _ time.Duration) { t.Errorf("tried again: %v", err) })
 	b := manyEvents(t, 2)
-	b.Values[3] = []int32{1, 2} // offset is an Int64
-	if err := w.Insert(t.Context(), b, "a"); err == nil || !strings.Contains(err.Error(), "append column offset") {
+	for i := range b.Columns {
+		if b.Columns[i].Name == "offset" {
+			b.Columns[i].Type = "Int32" // it is an Int64
+		}
+	}
+	if err := w.Insert(t.Context(), b, "a"); err == nil || !strings.Contains(err.Error(), "column offset is of type Int64") {
 		t.Errorf("error %v, want one about column offset", err)
 	}
 	b = manyEvents(t, 2)
@@ -129,7 +133,11 @@ func TestFinalError(t *testing.T) {
 	b = manyEvents(t, 2)
 	b.Rows = 3
 	if err := w.Insert(t.Context(), b, "c"); err == nil {
-		t.Error("a block that says another number of rows is accepted")
+		t.Error("a block that says more rows than it has is accepted")
+	}
+	b.Rows = 1
+	if err := w.Insert(t.Context(), b, "c"); err == nil {
+		t.Error("a block that says fewer rows than it has is accepted")
 	}
 	if err := w.Insert(t.Context(), manyEvents(t, 2), "d"); err != nil {
 		t.Errorf("the next insert fails: %v", err)

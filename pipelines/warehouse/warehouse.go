@@ -53,51 +53,6 @@ func (w *Warehouse) Migrate(ctx context.Context, progress func(string)) error {
 	return err
 }
 
-// insertSettings are all that decides whether a repeat is dropped. Each default
-// has changed between releases of ClickHouse, so none is left to it.
-func insertSettings(token string) clickhouse.Settings {
-	return clickhouse.Settings{
-		"async_insert":               0,
-		"insert_deduplicate":         1,
-		"insert_deduplication_token": token,
-		"deduplicate_blocks_in_dependent_materialized_views": 1,
-	}
-}
-
-// Insert writes a block. It returns when all of its rows are on the disk.
-func (w *Warehouse) Insert(ctx context.Context, b table.Block, token string) error {
-	if token == "" {
-		return fmt.Errorf("insert into %s: no token", b.Table)
-	}
-	if b.Rows == 0 {
-		return nil
-	}
-	what := fmt.Sprintf("insert %d rows into %s", b.Rows, b.Table)
-	return w.retry(ctx, what, func() error { return w.append(ctx, b, insertSettings(token)) })
-}
-
-// append is one try of an insert.
-func (w *Warehouse) append(ctx context.Context, b table.Block, settings clickhouse.Settings) error {
-	query := fmt.Sprintf("INSERT INTO %s.%s (%s)", w.database, b.Table, strings.Join(b.Columns, ", "))
-	batch, err := w.conn.PrepareBatch(clickhouse.Context(ctx, clickhouse.WithSettings(settings)), query)
-	if err != nil {
-		return fmt.Errorf("prepare: %w", err)
-	}
-	for i, values := range b.Values {
-		if err := batch.Column(i).Append(values); err != nil {
-			// The column and the Go type do not fit: no second try changes that.
-			return backoff.Permanent(fmt.Errorf("append column %s: %w", b.Columns[i], err))
-		}
-	}
-	if rows := batch.Rows(); rows != b.Rows {
-		return backoff.Permanent(errors.Join(fmt.Errorf("a block of %d rows, want %d", rows, b.Rows), batch.Abort()))
-	}
-	if err := batch.Send(); err != nil {
-		return fmt.Errorf("send: %w", err)
-	}
-	return nil
-}
-
 // LastRange is the recorded range of a partition with the highest last offset.
 func (w *Warehouse) LastRange(ctx context.Context, topic string, partition int32) (stage.Range, bool, error) {
 	query := fmt.Sprintf(
@@ -133,17 +88,15 @@ func (w *Warehouse) RecordRange(ctx context.Context, r stage.Range) error {
 	if r.First < 0 || r.Last < r.First {
 		return fmt.Errorf("record range: offsets %d to %d", r.First, r.Last)
 	}
-	b := table.Block{
-		Table: table.RangesTable, Rows: 1,
-		Columns: []string{"topic", "partition", "first", "last", "checksum"},
-		Values: []any{
-			[]string{r.Topic}, []int32{r.Partition}, []uint64{uint64(r.First)}, []uint64{uint64(r.Last)}, []uint64{r.Checksum},
-		},
-	}
 	// A repeat is merged away, so no token is needed; and none may be kept, for the
 	// same range is recorded again after a topic was loaded anew.
 	settings := clickhouse.Settings{"async_insert": 0, "insert_deduplicate": 0}
-	return w.retry(ctx, "record range", func() error { return w.append(ctx, b, settings) })
+	columns := []string{"topic", "partition", "first", "last", "checksum"}
+	return w.retry(ctx, "record range", func() error {
+		return w.send(ctx, table.RangesTable, columns, settings, func(batch driver.Batch) error {
+			return batch.Append(r.Topic, r.Partition, uint64(r.First), uint64(r.Last), r.Checksum)
+		})
+	})
 }
 
 // retry tries again what passes by itself, until ctx ends.

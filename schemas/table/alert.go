@@ -108,8 +108,6 @@ func readDate(field, value string) (*int32, error) {
 	return &days, nil
 }
 
-func alertMonth(r *alertRow) string { return month(r.judgedMs) }
-
 var alertColumns = []column[alertRow]{
 	label("kind", func(r *alertRow) string { return string(r.Kind) }),
 	text("payment_key", func(r *alertRow) string { return r.PaymentKey }),
@@ -137,7 +135,7 @@ var alertColumns = []column[alertRow]{
 	label("stage", func(r *alertRow) string { return r.Stage }),
 	label("closing_reason", func(r *alertRow) string { return r.closing.Reason }),
 	text("closing_event_id", func(r *alertRow) string { return r.closing.EventID }),
-	of("days_late", "Nullable(Int32)", func(r *alertRow) *int32 { return r.daysLate }),
+	absent("days_late", "Int32", func(r *alertRow) *int32 { return r.daysLate }),
 	label("rules", func(r *alertRow) string { return r.Rules.Name }),
 	signed("config", func(r *alertRow) int64 { return r.Rules.Config }),
 	small("join_version", func(r *alertRow) uint32 { return r.Rules.JoinVersion }),

@@ -1,104 +1,106 @@
 package table
 
 import (
+	"encoding/hex"
 	"errors"
-	"fmt"
-	"slices"
-	"strconv"
+	"strings"
 	"time"
 )
 
-// column is one column of a table whose rows are made from R. The Go type of
-// the values is the ClickHouse type's own, so that nothing narrows on its way;
-// what Go's types do not say (the years of an instant) check says.
+// column is one column of a table whose rows are made from R: get sets the value, or
+// leaves it where the record says nothing.
 type column[R any] struct {
 	ColumnType
-	check  func(*R) error
-	values func([]R) any
+	get func(*R, *cell)
 }
 
-func of[R, V any](name, chType string, get func(*R) V) column[R] {
-	return column[R]{ColumnType: ColumnType{name, chType}, values: func(rows []R) any {
-		out := make([]V, len(rows))
-		for i := range rows {
-			out[i] = get(&rows[i])
-		}
-		return out
-	}}
-}
-
-func text[R any](name string, get func(*R) string) column[R] { return of(name, "String", get) }
+func text[R any](name string, get func(*R) string) column[R] { return words(name, "String", get) }
 
 // label is a text with few different values.
 func label[R any](name string, get func(*R) string) column[R] {
-	return of(name, "LowCardinality(String)", get)
+	return words(name, "LowCardinality(String)", get)
 }
 
-func flag[R any](name string, get func(*R) bool) column[R]      { return of(name, "Bool", get) }
-func signed[R any](name string, get func(*R) int64) column[R]   { return of(name, "Int64", get) }
-func small[R any](name string, get func(*R) uint32) column[R]   { return of(name, "UInt32", get) }
-func narrow[R any](name string, get func(*R) int32) column[R]   { return of(name, "Int32", get) }
-func counter[R any](name string, get func(*R) uint64) column[R] { return of(name, "UInt64", get) }
-
-func maybe[R any](name string, get func(*R) *int64) column[R] {
-	return of(name, "Nullable(Int64)", get)
+func words[R any](name, chType string, get func(*R) string) column[R] {
+	return column[R]{ColumnType{name, chType}, func(r *R, c *cell) {
+		c.text = get(r)
+		c.set = c.text != ""
+	}}
 }
 
-func pairs[R any](name string, get func(*R) map[string]string) column[R] {
-	return of(name, "Map(String, String)", func(r *R) map[string]string {
-		if m := get(r); m != nil {
-			return m
+// hexed is a text of bytes in hex.
+func hexed[R any](name string, get func(*R) []byte) column[R] {
+	return text(name, func(r *R) string { return hex.EncodeToString(get(r)) })
+}
+
+func flag[R any](name string, get func(*R) bool) column[R] {
+	return column[R]{ColumnType{name, "Bool"}, func(r *R, c *cell) {
+		if get(r) {
+			c.set, c.number = true, 1
 		}
-		return map[string]string{}
-	})
+	}}
 }
 
-func list[R any](name string, get func(*R) []string) column[R] {
-	return of(name, "Array(String)", func(r *R) []string {
-		if l := get(r); l != nil {
-			return l
-		}
-		return []string{}
-	})
+func number[R any, V int32 | int64 | uint32 | uint64](name, chType string, get func(*R) V) column[R] {
+	return column[R]{ColumnType{name, chType}, func(r *R, c *cell) {
+		v := get(r)
+		c.set, c.number = v != 0, int64(v)
+	}}
 }
+
+func signed[R any](name string, get func(*R) int64) column[R] { return number(name, "Int64", get) }
+
+func small[R any](name string, get func(*R) uint32) column[R] { return number(name, "UInt32", get) }
+
+func narrow[R any](name string, get func(*R) int32) column[R] { return number(name, "Int32", get) }
+
+func counter[R any](name string, get func(*R) uint64) column[R] { return number(name, "UInt64", get) }
 
 // instant is a time that every row has, Unix milliseconds.
 func instant[R any](name string, get func(*R) int64) column[R] {
-	c := of(name, "DateTime64(3, 'UTC')", get)
-	c.check = func(r *R) error { return checkInstant(get(r)) }
-	return c
+	return number(name, "DateTime64(3, 'UTC')", get)
 }
+
+// absent is a value that a row may lack, in a Nullable column.
+func absent[R any, V int32 | int64](name, chType string, get func(*R) *V) column[R] {
+	return column[R]{ColumnType{name, "Nullable(" + chType + ")"}, func(r *R, c *cell) {
+		if v := get(r); v != nil {
+			c.set, c.number = true, int64(*v)
+		}
+	}}
+}
+
+func maybe[R any](name string, get func(*R) *int64) column[R] { return absent(name, "Int64", get) }
 
 // maybeInstant is a time that may be absent, Unix milliseconds.
 func maybeInstant[R any](name string, get func(*R) *int64) column[R] {
-	c := of(name, "Nullable(DateTime64(3, 'UTC'))", get)
-	c.check = func(r *R) error {
-		if ms := get(r); ms != nil {
-			return checkInstant(*ms)
-		}
-		return nil
-	}
-	return c
+	return absent(name, "DateTime64(3, 'UTC')", get)
 }
 
-// maybeDate is a date that may be absent, days since 1970-01-01. The driver
-// wants pointers to times: a plain slice would leave the NULL map empty.
-func maybeDate[R any](name string, get func(*R) *int32) column[R] {
-	c := of(name, "Nullable(Date32)", func(r *R) *time.Time {
-		days := get(r)
-		if days == nil {
-			return nil
-		}
-		t := time.Unix(int64(*days)*secondsPerDay, 0).UTC()
-		return &t
-	})
-	c.check = func(r *R) error {
-		if days := get(r); days != nil {
-			return checkDate(*days)
-		}
-		return nil
+// maybeDate is a date that may be absent, days since 1970-01-01.
+func maybeDate[R any](name string, get func(*R) *int32) column[R] { return absent(name, "Date32", get) }
+
+// pairs are names and values in turns; of a name that comes twice, a reader sees the first.
+func pairs[R any](name string, get func(*R, []string) []string) column[R] {
+	return several[R](name, "Map(String, String)", get)
+}
+
+func list[R any](name string, get func(*R, []string) []string) column[R] {
+	return several[R](name, "Array(String)", get)
+}
+
+func several[R any](name, chType string, get func(*R, []string) []string) column[R] {
+	return column[R]{ColumnType{name, chType}, func(r *R, c *cell) {
+		c.list = get(r, c.list)
+		c.set = len(c.list) > 0
+	}}
+}
+
+// fillRow sets every value of a row.
+func fillRow[R any](columns []column[R], from *R, to *row) {
+	for i := range columns {
+		columns[i].get(from, to.at(i))
 	}
-	return c
 }
 
 const secondsPerDay = 24 * 60 * 60
@@ -119,6 +121,17 @@ var (
 	dayAfterDates = time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC).Unix() / secondsPerDay
 )
 
+// limit is the check of a column's values: what Go's types do not say. Nil: all fit.
+func limit(chType string) func(int64) error {
+	switch {
+	case strings.Contains(chType, "DateTime64"):
+		return checkInstant
+	case strings.Contains(chType, "Date32"):
+		return checkDate
+	}
+	return nil
+}
+
 func checkInstant(ms int64) error {
 	if ms < earliestMs || ms > latestMs {
 		return ErrInstantYear
@@ -126,17 +139,11 @@ func checkInstant(ms int64) error {
 	return nil
 }
 
-func checkDate(days int32) error {
-	if int64(days) < earliestDay || int64(days) >= dayAfterDates {
+func checkDate(days int64) error {
+	if days < earliestDay || days >= dayAfterDates {
 		return ErrDateYear
 	}
 	return nil
-}
-
-// month is the table partition of an instant: toYYYYMM in UTC.
-func month(ms int64) string {
-	t := time.UnixMilli(ms).UTC()
-	return strconv.Itoa(t.Year()*100 + int(t.Month()))
 }
 
 // types are the columns' names and types.
@@ -146,71 +153,4 @@ func types[R any](columns []column[R]) []ColumnType {
 		out[i] = c.ColumnType
 	}
 	return out
-}
-
-// builder is the Builder of a table whose rows are made from R.
-type builder[R any] struct {
-	table   Table
-	columns []column[R]
-	// month is the row's table partition; nil where the table has none.
-	month  func(*R) string
-	decode func(offset int64, value []byte) (row R, ok bool, err error)
-	// parts are the kept rows by table partition.
-	parts map[string][]R
-	rows  int
-}
-
-func (b *builder[R]) Add(offset int64, _, value []byte) error {
-	row, ok, err := b.decode(offset, value)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return nil
-	}
-	for i := range b.columns {
-		if b.columns[i].check == nil {
-			continue
-		}
-		if err := b.columns[i].check(&row); err != nil {
-			return &FieldError{Table: b.table.Name, Field: b.columns[i].Name, Err: err}
-		}
-	}
-	if b.parts == nil {
-		b.parts = make(map[string][]R)
-	}
-	part := ""
-	if b.month != nil {
-		part = b.month(&row)
-	}
-	b.parts[part] = append(b.parts[part], row)
-	b.rows++
-	return nil
-}
-
-func (b *builder[R]) Rows() int { return b.rows }
-
-func (b *builder[R]) Blocks() []Block {
-	names := make([]string, 0, len(b.parts))
-	for name := range b.parts {
-		names = append(names, name)
-	}
-	slices.Sort(names) // a map's order would give the same blocks another order
-	blocks := make([]Block, 0, len(names))
-	for _, name := range names {
-		rows := b.parts[name]
-		block := Block{Table: b.table.Name, Partition: name, Rows: len(rows)}
-		for i := range b.columns {
-			block.Columns = append(block.Columns, b.columns[i].Name)
-			block.Values = append(block.Values, b.columns[i].values(rows))
-		}
-		blocks = append(blocks, block)
-	}
-	b.parts, b.rows = nil, 0
-	return blocks
-}
-
-// refuse is an error about a field that no check of a column can say.
-func refuse(table, field, format string, args ...any) error {
-	return &FieldError{Table: table, Field: field, Err: fmt.Errorf(format, args...)}
 }

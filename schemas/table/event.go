@@ -1,7 +1,6 @@
 package table
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -109,26 +108,36 @@ func feesOf(fees []*event.Fee) (sumMinor *int64, list string, err error) {
 // refsOf names each reference type[@scope], with "original:" before it where it
 // names the original of a reversal or refund and "#2" … behind it where the same
 // name comes again.
-func refsOf(refs []*event.Reference) map[string]string {
-	out := make(map[string]string, len(refs))
+func refsOf(refs []*event.Reference, to []string) []string {
 	for _, r := range refs {
-		name := r.GetType()
-		if s := r.GetScope(); s != "" {
-			name += "@" + s
-		}
-		if r.GetOriginal() {
-			name = "original:" + name
-		}
-		unique := name
-		for n := 2; ; n++ {
-			if _, taken := out[unique]; !taken {
-				break
-			}
-			unique = fmt.Sprintf("%s#%d", name, n)
-		}
-		out[unique] = r.GetValue()
+		to = appendReference(to, r.GetType(), r.GetValue(), r.GetScope(), r.GetOriginal())
 	}
-	return out
+	return to
+}
+
+func appendReference(to []string, kind, value, scope string, original bool) []string {
+	name := kind
+	if scope != "" {
+		name += "@" + scope
+	}
+	if original {
+		name = "original:" + name
+	}
+	unique := name
+	for n := 2; named(to, unique) >= 0; n++ {
+		unique = fmt.Sprintf("%s#%d", name, n)
+	}
+	return append(to, unique, value)
+}
+
+// named is where a name stands in pairs of names and values; -1 where it does not.
+func named(pairs []string, name string) int {
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i] == name {
+			return i
+		}
+	}
+	return -1
 }
 
 // enum is a protobuf enum's name without its prefix, in lower case; a number that
@@ -136,8 +145,6 @@ func refsOf(refs []*event.Reference) map[string]string {
 func enum(prefix string, v fmt.Stringer) string {
 	return strings.ToLower(strings.TrimPrefix(v.String(), prefix))
 }
-
-func eventMonth(r *eventRow) string { return month(r.arrivalMs) }
 
 var eventColumns = []column[eventRow]{
 	text("payment_key", func(r *eventRow) string { return r.event.GetPaymentKey() }),
@@ -148,8 +155,8 @@ var eventColumns = []column[eventRow]{
 	instant("arrival_time", func(r *eventRow) int64 { return r.arrivalMs }),
 	narrow("log_partition", func(r *eventRow) int32 { return r.partition }),
 	signed("log_offset", func(r *eventRow) int64 { return r.offset }),
-	text("event_id", func(r *eventRow) string { return hex.EncodeToString(r.event.GetId()) }),
-	text("replaces", func(r *eventRow) string { return hex.EncodeToString(r.event.GetReplaces()) }),
+	hexed("event_id", func(r *eventRow) []byte { return r.event.GetId() }),
+	hexed("replaces", func(r *eventRow) []byte { return r.event.GetReplaces() }),
 	label("kind", func(r *eventRow) string { return enum("KIND_", r.event.GetKind()) }),
 	label("operation", func(r *eventRow) string { return enum("OPERATION_", r.event.GetOperation()) }),
 	label("outcome", func(r *eventRow) string { return enum("OUTCOME_", r.event.GetOutcome()) }),
@@ -190,7 +197,7 @@ var eventColumns = []column[eventRow]{
 	label("reason_code", func(r *eventRow) string { return r.response.GetReasonCode() }),
 	label("reason_namespace", func(r *eventRow) string { return r.response.GetReasonNamespace() }),
 	label("shown", func(r *eventRow) string { return r.response.GetShown() }),
-	pairs("refs", func(r *eventRow) map[string]string { return refsOf(r.event.GetReferences()) }),
+	pairs("refs", func(r *eventRow, to []string) []string { return refsOf(r.event.GetReferences(), to) }),
 	text("capture_id", func(r *eventRow) string { return r.capture.GetId() }),
 	small("capture_sequence", func(r *eventRow) uint32 { return r.capture.GetSequence() }),
 	flag("capture_final", func(r *eventRow) bool { return r.capture.GetFinal() }),
@@ -204,7 +211,7 @@ var eventColumns = []column[eventRow]{
 	maybe("file_total_minor", func(r *eventRow) *int64 { return r.line.TotalMinor }),
 	maybe("file_total_count", func(r *eventRow) *int64 { return r.line.TotalCount }),
 	flag("trailer_seen", func(r *eventRow) bool { return r.line.GetTrailerSeen() }),
-	text("takes_back", func(r *eventRow) string { return hex.EncodeToString(r.line.GetTakesBack()) }),
+	hexed("takes_back", func(r *eventRow) []byte { return r.line.GetTakesBack() }),
 
 	maybeInstant("business_time", func(r *eventRow) *int64 { return r.time.BusinessMs }),
 	label("zone", func(r *eventRow) string { return r.time.GetZone() }),
@@ -242,11 +249,11 @@ var eventColumns = []column[eventRow]{
 
 	text("card_bin", func(r *eventRow) string { return r.card.GetBin() }),
 	text("card_last4", func(r *eventRow) string { return r.card.GetLast4() }),
-	text("card_token", func(r *eventRow) string { return hex.EncodeToString(r.card.GetToken()) }),
+	hexed("card_token", func(r *eventRow) []byte { return r.card.GetToken() }),
 	label("card_key_id", func(r *eventRow) string { return r.card.GetKeyId() }),
 	flag("card_device_pan", func(r *eventRow) bool { return r.card.GetDevicePan() }),
 	text("card_par", func(r *eventRow) string { return r.card.GetPar() }),
-	text("payee_token", func(r *eventRow) string { return hex.EncodeToString(r.payee.GetAccountToken()) }),
+	hexed("payee_token", func(r *eventRow) []byte { return r.payee.GetAccountToken() }),
 	text("payee_last4", func(r *eventRow) string { return r.payee.GetLast4() }),
 	label("payee_role", func(r *eventRow) string { return r.payee.GetRole() }),
 
@@ -267,20 +274,23 @@ var eventColumns = []column[eventRow]{
 	maybe("merchant_order_minor", func(r *eventRow) *int64 { return r.special.MerchantOrderMinor }),
 	flag("incremental", func(r *eventRow) bool { return r.special.GetIncremental() }),
 
-	pairs("unknown_fields", func(r *eventRow) map[string]string { return unknownFields(r.leftover) }),
+	pairs("unknown_fields", func(r *eventRow, to []string) []string { return unknownFields(r.leftover, to) }),
 	small("unknown_count", func(r *eventRow) uint32 { return r.leftover.GetUnknownCount() }),
-	list("masked_fields", func(r *eventRow) []string { return r.leftover.GetMasked() }),
+	list("masked_fields", func(r *eventRow, to []string) []string { return append(to, r.leftover.GetMasked()...) }),
 	label("profile", func(r *eventRow) string { return r.proven.GetProfile() }),
 	small("profile_version", func(r *eventRow) uint32 { return r.proven.GetProfileVersion() }),
-	text("raw_hash", func(r *eventRow) string { return hex.EncodeToString(r.proven.GetRawHash()) }),
+	hexed("raw_hash", func(r *eventRow) []byte { return r.proven.GetRawHash() }),
 	text("trace_id", func(r *eventRow) string { return r.proven.GetTraceId() }),
 }
 
-// unknownFields as a map; of a name that came twice the last stands.
-func unknownFields(l *event.Leftover) map[string]string {
-	fields := make(map[string]string, len(l.GetUnknown()))
+// unknownFields by name; of a name that came twice the last stands.
+func unknownFields(l *event.Leftover, to []string) []string {
 	for _, f := range l.GetUnknown() {
-		fields[f.GetName()] = f.GetValue()
+		if i := named(to, f.GetName()); i >= 0 {
+			to[i+1] = f.GetValue()
+			continue
+		}
+		to = append(to, f.GetName(), f.GetValue())
 	}
-	return fields
+	return to
 }

@@ -1,7 +1,6 @@
 package table
 
 import (
-	"encoding/hex"
 	"fmt"
 
 	"settlewatch/schemas/payment"
@@ -12,7 +11,7 @@ type paymentRow struct{ *payment.Payment }
 
 // decodePayment reads a record of the payments topic. A tombstone of the
 // compacted topic makes no row: what was known stays known.
-func decodePayment(_ int64, value []byte) (paymentRow, bool, error) {
+func decodePayment(value []byte) (paymentRow, bool, error) {
 	if len(value) == 0 {
 		return paymentRow{}, false, nil
 	}
@@ -31,7 +30,7 @@ func decodePayment(_ int64, value []byte) (paymentRow, bool, error) {
 
 var paymentColumns = []column[paymentRow]{
 	text("payment_key", func(r *paymentRow) string { return r.GetPaymentKey() }),
-	text("life", func(r *paymentRow) string { return hex.EncodeToString(r.GetLife()) }),
+	hexed("life", func(r *paymentRow) []byte { return r.GetLife() }),
 	counter("version", func(r *paymentRow) uint64 { return r.GetVersion() }),
 	instant("judged_time", func(r *paymentRow) int64 { return r.GetJudgedMs() }),
 	label("status", func(r *paymentRow) string { return enum("STATUS_", r.GetStatus()) }),

@@ -63,19 +63,6 @@ func Topics() []topic.Topic {
 	return topics
 }
 
-// Block is rows of one partition of one table, by columns. Values[i] is a typed
-// slice of Rows elements for the column Columns[i]: []string, []int64 (also
-// instants, Unix milliseconds), []*int64 where the column is Nullable, and so on.
-type Block struct {
-	Table string
-	// Partition of the table that all rows lie in, for example 202601; empty
-	// where the table has none.
-	Partition string
-	Columns   []string
-	Values    []any
-	Rows      int
-}
-
 // Builder collects the records of one partition of a topic.
 type Builder interface {
 	// Add decodes and checks one record and keeps its row, if it makes one: marks,
@@ -87,25 +74,37 @@ type Builder interface {
 	// Blocks takes the kept rows, in the order of the offsets within each block
 	// and of the table's partitions between blocks.
 	Blocks() []Block
+	// Free gives the memory of the blocks taken so far to the next that are made, of
+	// any partition: they are not to be looked at any more. Without it the garbage
+	// collector does.
+	Free()
 }
 
 // NewBuilder makes the builder for one partition of a topic.
 func NewBuilder(topicName string, partition int32) (Builder, error) {
 	switch topicName {
 	case topic.PaymentLog.Name:
-		return &builder[eventRow]{table: Events, columns: eventColumns, month: eventMonth, decode: func(offset int64, value []byte) (eventRow, bool, error) {
-			return decodeEvent(partition, offset, value)
-		}}, nil
+		return newBuilder(Events, "arrival_time", (&eventReader{partition: partition}).read), nil
 	case topic.Payments.Name:
-		return &builder[paymentRow]{table: Payments, columns: paymentColumns, decode: decodePayment}, nil
+		return newBuilder(Payments, "", func(_ int64, value []byte, r *row) (bool, error) {
+			p, ok, err := decodePayment(value)
+			if ok {
+				fillRow(paymentColumns, &p, r)
+			}
+			return ok, err
+		}), nil
 	}
 	for _, k := range alert.Kinds {
 		if k.Topic().Name != topicName {
 			continue
 		}
-		return &builder[alertRow]{table: AlertRevisions, columns: alertColumns, month: alertMonth, decode: func(_ int64, value []byte) (alertRow, bool, error) {
-			return decodeAlert(k, value)
-		}}, nil
+		return newBuilder(AlertRevisions, "moment_judged", func(_ int64, value []byte, r *row) (bool, error) {
+			a, ok, err := decodeAlert(k, value)
+			if ok {
+				fillRow(alertColumns, &a, r)
+			}
+			return ok, err
+		}), nil
 	}
 	return nil, fmt.Errorf("topic %q has no table", topicName)
 }
