@@ -7,7 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"settlewatch/pipelines/bus"
 	"settlewatch/pipelines/checkpoint"
+	"settlewatch/pipelines/statestore"
 	"settlewatch/schemas/topic"
 	"settlewatch/services/boot"
 	"settlewatch/tools/rebuild"
@@ -53,47 +55,39 @@ Exit status: 0 rebuilt; 2 it could not begin, or no joiner takes it up.`,
 }
 
 func runRebuild(cmd *cobra.Command, f rebuildFlags) error {
-	s, err := settings(cmd, boot.NeedKafka|boot.NeedRedis)
-	if err != nil {
-		return err
-	}
-	kafka, err := connectKafka(cmd, s)
-	if err != nil {
-		return err
-	}
-	defer kafka.Close()
-	redis, err := connectRedis(cmd, s)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = redis.Close() }() // what it did was acknowledged
-	what := "all partitions"
-	if len(f.partitions) > 0 {
-		what = fmt.Sprintf("partitions %v", f.partitions)
-	}
-	if !f.yes && !f.json && !agreed(cmd.Context(), "Take the stored state of "+what+" away and have it folded again?") {
-		return errors.New("nothing was changed")
-	}
-	show, done := progressOf("folding " + topic.PaymentLog.Name)
-	r, err := rebuild.Run(cmd.Context(), rebuild.Options{
-		Log:            kafka,
-		Store:          func(p int32) rebuild.Store { return redis.Partition(topic.PaymentLog.Name, p) },
-		Checkpoints:    &checkpoint.Store{Log: kafka},
-		FromCheckpoint: f.fromCheckpoint, Partitions: f.partitions, Wait: !f.noWait, Progress: show,
+	return withLogAndState(cmd, func(kafka *bus.Bus, redis *statestore.Client) error {
+		what := "all partitions"
+		if len(f.partitions) > 0 {
+			what = fmt.Sprintf("partitions %v", f.partitions)
+		}
+		if !f.yes && !f.json && !agreed(cmd.Context(), "Take the stored state of "+what+" away and have it folded again?") {
+			return errors.New("nothing was changed")
+		}
+		show, done := progressOf("folding " + topic.PaymentLog.Name)
+		r, err := rebuild.Run(cmd.Context(), rebuild.Options{
+			Log:            kafka,
+			Store:          func(p int32) rebuild.Store { return redis.Partition(topic.PaymentLog.Name, p) },
+			Checkpoints:    &checkpoint.Store{Log: kafka},
+			FromCheckpoint: f.fromCheckpoint, Partitions: f.partitions, Wait: !f.noWait, Progress: show,
+		})
+		done()
+		if err != nil {
+			return err
+		}
+		if f.json {
+			return printJSON(os.Stdout, []any{r})
+		}
+		sayRebuilt(r, f.noWait)
+		return nil
 	})
-	done()
-	if err != nil {
-		return err
-	}
-	if f.json {
-		return printJSON(os.Stdout, []any{r})
-	}
+}
+
+func sayRebuilt(r *rebuild.Report, noWait bool) {
 	for _, p := range r.Parts {
 		state := fmt.Sprintf("folded from offset %d to %d", p.From, p.Offset)
-		if f.noWait {
+		if noWait {
 			state = fmt.Sprintf("taken away; to be folded from offset %d to %d", p.From, p.End)
 		}
 		fmt.Printf("partition %d: %s\n", p.Partition, state)
 	}
-	return nil
 }

@@ -6,7 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"settlewatch/pipelines/bus"
 	"settlewatch/pipelines/checkpoint"
+	"settlewatch/pipelines/statestore"
 	"settlewatch/schemas/topic"
 	"settlewatch/services/boot"
 	"settlewatch/tools/verify"
@@ -40,40 +42,20 @@ Exit status: 0 equal; 1 something differs; 2 it could not run.`,
 }
 
 func runVerify(cmd *cobra.Command, partitions []int32, asJSON bool) error {
-	s, err := settings(cmd, boot.NeedKafka|boot.NeedRedis)
-	if err != nil {
-		return err
-	}
-	kafka, err := connectKafka(cmd, s)
-	if err != nil {
-		return err
-	}
-	defer kafka.Close()
-	redis, err := connectRedis(cmd, s)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = redis.Close() }() // it only read
-	show, done := progressOf("folding " + topic.PaymentLog.Name)
-	r, err := verify.Run(cmd.Context(), verify.Options{
-		Log:         kafka,
-		Store:       func(p int32) verify.Store { return redis.Partition(topic.PaymentLog.Name, p) },
-		Checkpoints: &checkpoint.Store{Log: kafka},
-		Partitions:  partitions, Progress: show,
+	return withLogAndState(cmd, func(kafka *bus.Bus, redis *statestore.Client) error {
+		show, done := progressOf("folding " + topic.PaymentLog.Name)
+		r, err := verify.Run(cmd.Context(), verify.Options{
+			Log:         kafka,
+			Store:       func(p int32) verify.Store { return redis.Partition(topic.PaymentLog.Name, p) },
+			Checkpoints: &checkpoint.Store{Log: kafka},
+			Partitions:  partitions, Progress: show,
+		})
+		done()
+		if err != nil {
+			return err
+		}
+		return tell(r, asJSON, sayVerified)
 	})
-	done()
-	if err != nil {
-		return err
-	}
-	if asJSON {
-		err = printJSON(os.Stdout, []any{r})
-	} else {
-		sayVerified(r, paletteOf(os.Stdout))
-	}
-	if err == nil && !r.Equal() {
-		err = errFindings
-	}
-	return err
 }
 
 func sayVerified(r *verify.Report, p palette) {
