@@ -43,13 +43,21 @@ type Summary struct {
 // Compare feeds the workload once and runs all variants round by round, so that what
 // the machine does meanwhile meets all of them.
 func (b *Bench) Compare(ctx context.Context, p Plan) ([]Summary, error) {
+	b.options.Say("%d runs, about %s on two cores that have nothing else to do", p.Rounds*len(p.Variants), p.Estimate().Round(time.Minute))
 	if err := b.Feed(ctx, p.Workload); err != nil {
 		return nil, err
 	}
 	runs := make(map[string][]Result)
+	began, done, total := time.Now(), 0, p.Rounds*len(p.Variants)
 	for round := range p.Rounds {
 		for _, variant := range p.Variants {
-			b.options.Say("round %d of %d: %s", round+1, p.Rounds, variant)
+			left := ""
+			if done >= len(p.Variants) { // each has had its turn
+				each := time.Since(began) / time.Duration(done)
+				left = fmt.Sprintf(", about %s left", (each * time.Duration(total-done)).Round(time.Minute))
+			}
+			b.options.Say("round %d of %d: %s%s", round+1, p.Rounds, variant, left)
+			done++
 			r, err := b.Run(ctx, p.Workload, variant, round+1, p.Limit)
 			if err != nil {
 				return nil, err

@@ -219,6 +219,19 @@ func (o *ours) carryConfig(ctx context.Context) error {
 
 // awaitLag waits until the group has worked off all that the topic holds.
 func (o *ours) awaitLag(ctx context.Context, group, name string, poll time.Duration) error {
+	return o.followLag(ctx, group, name, poll, func(int64) {})
+}
+
+// awaitRead does so and shows how far it is.
+func (o *ours) awaitRead(ctx context.Context, group, name string, poll time.Duration) error {
+	var most int64
+	return o.followLag(ctx, group, name, poll, func(lag int64) {
+		most = max(most, lag)
+		o.bench.options.Progress("read of "+name, most-lag, most)
+	})
+}
+
+func (o *ours) followLag(ctx context.Context, group, name string, poll time.Duration, seen func(lag int64)) error {
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
 	for {
@@ -226,7 +239,7 @@ func (o *ours) awaitLag(ctx context.Context, group, name string, poll time.Durat
 		if err != nil {
 			return err
 		}
-		if lag == 0 {
+		if seen(lag); lag == 0 {
 			return nil
 		}
 		select {

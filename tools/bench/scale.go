@@ -13,6 +13,7 @@ import (
 
 	"settlewatch/pipelines/intake"
 	"settlewatch/pipelines/servers/process"
+	"settlewatch/pipelines/statestore"
 	"settlewatch/schemas/topic"
 	"settlewatch/services/boot"
 )
@@ -28,6 +29,9 @@ type ScalePlan struct {
 	Cluster                bool
 	// Extra payments whose events are measured on top, a multiple of a thousand.
 	Extra int64
+	// Drain waits, before memory is measured and on top of the peak, until the ring has
+	// gone into the snapshot, which it does within minutes where only marks come in.
+	Drain bool
 	Limit time.Duration
 }
 
@@ -40,15 +44,24 @@ type ScaleResult struct {
 	Cluster         bool    `json:"redis_cluster"`
 	FillPerSecond   float64 `json:"fill_events_per_second"`
 	EventsPerSecond float64 `json:"events_per_second"`
-	RedisBytes      float64 `json:"redis_bytes_per_payment"`
+	// RedisBytes is what Redis holds, once the ring has gone into the snapshot where
+	// the plan waits for that; RedisPeakBytes the most that it held while it was filled.
+	RedisBytes     float64 `json:"redis_bytes_per_payment"`
+	RedisPeakBytes float64 `json:"redis_peak_bytes_per_payment"`
+	// DrainSeconds is how long the ring took to empty; 0 where nobody waited.
+	DrainSeconds float64 `json:"drain_seconds,omitempty"`
+	// JoinerBytes and JoinerPeakBytes are resident memory of all joiners, whole.
 	JoinerBytes     float64 `json:"joiner_bytes_per_payment"`
+	JoinerPeakBytes float64 `json:"joiner_peak_bytes_per_payment"`
 	// TakeoverSeconds is from the first partition's assignment to the first alert;
 	// WholeTakeoverSeconds to the last of those that waited.
-	TakeoverSeconds      float64  `json:"takeover_seconds"`
-	WholeTakeoverSeconds float64  `json:"whole_takeover_seconds"`
-	OtherCPUSeconds      float64  `json:"other_cpu_seconds"`
-	Exact                bool     `json:"exact"`
-	Notes                []string `json:"notes,omitempty"`
+	TakeoverSeconds      float64 `json:"takeover_seconds"`
+	WholeTakeoverSeconds float64 `json:"whole_takeover_seconds"`
+	OtherCPUSeconds      float64 `json:"other_cpu_seconds"`
+	Exact                bool    `json:"exact"`
+	// Skipped says why this row was not measured.
+	Skipped string   `json:"skipped,omitempty"`
+	Notes   []string `json:"notes,omitempty"`
 }
 
 const (
@@ -61,6 +74,10 @@ const (
 	// settledGap between two workloads, in payments: the first has happened by then.
 	settledGap = 3_000_000
 	lagPoll    = 200 * time.Millisecond
+	// drainPoll is how often a mark is written while the ring empties; the joiner
+	// commits once a second then.
+	drainPoll = 250 * time.Millisecond
+	drainMax  = 5 * time.Minute
 )
 
 // RunScale fills the state, then measures on top of it.
@@ -92,26 +109,21 @@ func (o *ours) scale(ctx context.Context, plan ScalePlan) (ScaleResult, error) {
 	if err != nil {
 		return r, err
 	}
-	empty, err := o.redisBytes(ctx)
+	empty, err := o.redisBytes(ctx, "used_memory")
+	if err == nil {
+		err = o.fill(ctx, &r)
+	}
+	if err == nil && plan.Drain {
+		err = o.drain(ctx, &r)
+	}
+	if err == nil {
+		err = o.stopIngests()
+	}
+	if err == nil {
+		err = o.weigh(ctx, empty, &r)
+	}
 	if err != nil {
 		return r, err
-	}
-	if err := o.fill(ctx, &r); err != nil {
-		return r, err
-	}
-	full, err := o.redisBytes(ctx)
-	if err != nil {
-		return r, err
-	}
-	r.RedisBytes = float64(full-empty) / float64(plan.Payments)
-	for name, p := range o.processes {
-		if binaryOf(name) == joinerName {
-			now, err := statusBytes(p.Pid(), "VmRSS")
-			if err != nil {
-				return r, err
-			}
-			r.JoinerBytes += float64(now) / float64(plan.Payments)
-		}
 	}
 	next := o.workload
 	next.First, next.Payments, next.Unsettled = plan.Payments+settledGap, plan.Extra, false
@@ -139,17 +151,105 @@ func (o *ours) fill(ctx context.Context, r *ScaleResult) error {
 		return err
 	}
 	r.FillPerSecond = float64(o.workload.EventCount()) / time.Since(began).Seconds()
-	return o.stopIngests()
+	return nil
 }
 
 // workedOff waits until the services have read all there is.
 func (o *ours) workedOff(ctx context.Context) error {
 	for n, feed := range ingestFeeds {
-		if err := o.awaitLag(ctx, boot.GroupIngest(feed, profileLabel), inputs[n].Name, lagPoll); err != nil {
+		if err := o.awaitRead(ctx, boot.GroupIngest(feed, profileLabel), inputs[n].Name, lagPoll); err != nil {
 			return err
 		}
 	}
-	return o.awaitLag(ctx, boot.GroupJoiner, topic.PaymentLog.Name, lagPoll)
+	return o.awaitRead(ctx, boot.GroupJoiner, topic.PaymentLog.Name, lagPoll)
+}
+
+// drain lets marks come in, and nothing else, until the ring of every partition is in
+// the snapshot.
+func (o *ours) drain(ctx context.Context, r *ScaleResult) error {
+	o.bench.options.Say("waiting until the ring has gone into the snapshot")
+	var addrs []string
+	for _, one := range o.redis {
+		addrs = append(addrs, one.Addr())
+	}
+	store, err := statestore.Dial(ctx, statestore.Options{Addrs: addrs, Cluster: o.cluster})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = store.Close() }()
+	feed := o.workload
+	feed.First = feed.Payments // what lies in the topics stays
+	feeder, err := newFeeder(ctx, o.bench.bus, feed)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	tick := time.NewTicker(drainPoll)
+	defer tick.Stop()
+	// Behind all that was fed, and before what is measured on top of it.
+	for at := o.workload.lastMs() + markEveryMs; ; at++ {
+		feeder.mark(at)
+		if err := feeder.flush(ctx); err != nil {
+			return err
+		}
+		left, err := o.inRing(ctx, store)
+		r.DrainSeconds = time.Since(began).Seconds()
+		if err != nil || left == 0 {
+			return err
+		}
+		if r.DrainSeconds > drainMax.Seconds() {
+			o.bench.options.Say("! the ring is not empty after %s: %d commits", drainMax, left)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// inRing counts the commits that wait in the rings.
+func (o *ours) inRing(ctx context.Context, store *statestore.Client) (left uint64, err error) {
+	for p := range o.logPartitions {
+		view, err := store.Partition(topic.PaymentLog.Name, int32(p)).ReadBucket(ctx, 0)
+		if err != nil {
+			return 0, err
+		}
+		if view.RingFirst <= view.Sequence {
+			left += view.Sequence + 1 - view.RingFirst
+		}
+	}
+	return left, nil
+}
+
+// weigh asks Redis and the joiners for their memory.
+func (o *ours) weigh(ctx context.Context, empty int64, r *ScaleResult) error {
+	full, err := o.redisBytes(ctx, "used_memory")
+	if err != nil {
+		return err
+	}
+	peak, err := o.redisBytes(ctx, "used_memory_peak")
+	if err != nil {
+		return err
+	}
+	each := 1 / float64(r.Payments)
+	r.RedisBytes, r.RedisPeakBytes = float64(full-empty)*each, float64(peak-empty)*each
+	for name, p := range o.processes {
+		if binaryOf(name) != joinerName {
+			continue
+		}
+		now, err := statusBytes(p.Pid(), "VmRSS")
+		if err != nil {
+			return err
+		}
+		most, err := statusBytes(p.Pid(), "VmHWM")
+		if err != nil {
+			return err
+		}
+		r.JoinerBytes, r.JoinerPeakBytes = r.JoinerBytes+float64(now)*each, r.JoinerPeakBytes+float64(most)*each
+	}
+	return nil
 }
 
 // ingestFeeds in the order of the steps.
@@ -248,8 +348,8 @@ func (o *ours) takeover(ctx context.Context, w Workload, r *ScaleResult) error {
 	return nil
 }
 
-// redisBytes is the data of all Redis, as Redis counts it.
-func (o *ours) redisBytes(ctx context.Context) (int64, error) {
+// redisBytes sums a field of INFO memory over all Redis.
+func (o *ours) redisBytes(ctx context.Context, field string) (int64, error) {
 	var total int64
 	for _, r := range o.redis {
 		info, err := r.Command(ctx, "INFO", "memory")
@@ -257,7 +357,7 @@ func (o *ours) redisBytes(ctx context.Context) (int64, error) {
 			return 0, fmt.Errorf("ask Redis for its memory: %w", err)
 		}
 		for line := range strings.Lines(info) {
-			if text, found := strings.CutPrefix(line, "used_memory:"); found {
+			if text, found := strings.CutPrefix(line, field+":"); found {
 				n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 				if err != nil {
 					return 0, fmt.Errorf("ask Redis for its memory: %w", err)

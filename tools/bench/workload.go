@@ -149,6 +149,11 @@ func (w Workload) lags() [stepCount]int64 {
 // EndMs is a moment behind every deadline.
 func (w Workload) EndMs() int64 { return startMs + (w.First+w.Payments)*w.step() + endLagMs }
 
+// lastMs is behind the time of the last event.
+func (w Workload) lastMs() int64 {
+	return w.firstMs() + (w.Payments+w.lags()[SecondSettlement])*w.step()
+}
+
 // firstMs is the time of the first event. What goes on begins when all of what was
 // before has happened.
 func (w Workload) firstMs() int64 {

@@ -20,14 +20,25 @@ import (
 
 // benchPlace are the flags that every measurement has.
 type benchPlace struct {
-	dir  string
-	json bool
+	dir   string
+	json  bool
+	limit time.Duration
 }
 
-func (p *benchPlace) addTo(cmd *cobra.Command) {
+// addTo a command, one part of which may take as long as limit.
+func (p *benchPlace) addTo(cmd *cobra.Command, limit time.Duration) {
 	cmd.Flags().StringVar(&p.dir, "dir", "", "keep data and logs in `DIR` (default: a temporary folder)")
 	cmd.Flags().BoolVar(&p.json, "json", false, "print one JSON object a line instead of tables")
+	cmd.Flags().DurationVar(&p.limit, "limit", limit, "the longest that one run may take")
 }
+
+// paymentsFlag is the size of a workload.
+func paymentsFlag(cmd *cobra.Command, payments *int64, number int64) {
+	cmd.Flags().Int64Var(payments, "payments", number, "payments of the workload; each has about three events")
+}
+
+// runLimit of a run of the pipeline, or of a peer.
+const runLimit = 10 * time.Minute
 
 type benchFlags struct {
 	benchPlace
@@ -37,7 +48,6 @@ type benchFlags struct {
 	openAll    bool
 	quick      bool
 	variants   []string
-	limit      time.Duration
 	profiles   string
 }
 
@@ -80,14 +90,13 @@ Exit status: 0 all runs are exact, 1 some are void, 2 it could not run.`,
 		},
 	}
 	flags := cmd.Flags()
-	f.addTo(cmd)
-	flags.Int64Var(&f.payments, "payments", 1_000_000, "payments; each has about three events")
+	f.addTo(cmd, runLimit)
+	paymentsFlag(cmd, &f.payments, 1_000_000)
 	flags.IntVar(&f.partitions, "partitions", benchPartitions, "partitions of each raw topic")
 	flags.IntVar(&f.rounds, "rounds", 5, "rounds")
 	flags.BoolVar(&f.openAll, "open-all", false, "all payments are open at once; without, about 160,000 are")
 	flags.StringSliceVar(&f.variants, "variants", everybody, "who takes part")
 	flags.BoolVar(&f.quick, "quick", false, "our pipeline alone, 200,000 payments, one round; figures are not judged")
-	flags.DurationVar(&f.limit, "limit", 10*time.Minute, "the longest a run may take")
 	flags.StringVar(&f.profiles, "profiles", "", "keep a CPU profile of each of our services in `DIR`")
 	cmd.AddCommand(benchLatencyCommand(), benchScaleCommand(), benchWarehouseCommand(), benchRevisionsCommand())
 	return cmd

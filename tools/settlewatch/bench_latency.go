@@ -17,7 +17,6 @@ type latencyFlags struct {
 	duration time.Duration
 	maxRate  float64
 	payments int64
-	limit    time.Duration
 }
 
 func benchLatencyCommand() *cobra.Command {
@@ -39,11 +38,10 @@ Exit status: 0 every expected alert came, 1 some are missing, 2 it could not run
 		},
 	}
 	flags := cmd.Flags()
-	f.addTo(cmd)
+	f.addTo(cmd, runLimit)
+	paymentsFlag(cmd, &f.payments, 1_000_000)
 	flags.DurationVar(&f.duration, "duration", 5*time.Minute, "how long each rate is held")
-	flags.Float64Var(&f.maxRate, "max-rate", 0, "events a second that the pipeline takes at most; 0 measures it")
-	flags.Int64Var(&f.payments, "payments", 1_000_000, "payments by which that is measured")
-	flags.DurationVar(&f.limit, "limit", 10*time.Minute, "the longest that may take")
+	flags.Float64Var(&f.maxRate, "max-rate", 0, "events a second that the pipeline takes at most; 0 measures it with --payments")
 	return cmd
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os/exec"
 	"strings"
-	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
@@ -22,7 +21,6 @@ type revisionFlags struct {
 	rounds       int
 	micro        int
 	instructions bool
-	limit        time.Duration
 }
 
 func benchRevisionsCommand() *cobra.Command {
@@ -52,13 +50,12 @@ Exit status: 0 measured, 2 could not run.`,
 		},
 	}
 	flags := cmd.Flags()
-	f.addTo(cmd)
+	f.addTo(cmd, runLimit)
+	paymentsFlag(cmd, &f.payments, 500_000)
 	flags.StringVar(&f.base, "base", "", "the `REV` to compare this tree with (required)")
-	flags.Int64Var(&f.payments, "payments", 500_000, "payments; each has about three events")
 	flags.IntVar(&f.rounds, "rounds", 5, "rounds of the pipeline; 0 for none")
 	flags.IntVar(&f.micro, "micro", 6, "times that each Go benchmark is run; 0 for none")
 	flags.BoolVar(&f.instructions, "instructions", true, "count instructions")
-	flags.DurationVar(&f.limit, "limit", 10*time.Minute, "the longest a run may take")
 	return cmd
 }
 

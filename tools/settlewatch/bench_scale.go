@@ -20,7 +20,6 @@ type scaleFlags struct {
 	cluster       bool
 	shapes        int64
 	extra         int64
-	limit         time.Duration
 }
 
 func benchScaleCommand() *cobra.Command {
@@ -30,30 +29,33 @@ func benchScaleCommand() *cobra.Command {
 		Short: "Measure rate, memory and takeover with many payments in the state",
 		Long: `Fills the state with payments that are open, or settled and kept, and then measures:
 the events a second of further payments, Redis memory for each payment (used_memory by
-INFO), the joiner's resident memory, and how long after the assignment of its first
+INFO, at its peak and when the ring has gone into the snapshot), the joiner's resident
+memory (at its peak, and then), and how long after the assignment of its first
 partition a joiner that was killed and started again publishes the first alert.
 
 Sizes are measured with four partitions, one joiner and one Redis. Then, with the size
-of --shapes, other numbers of partitions and joiners, and a Redis Cluster of three.
+of --shapes and without waiting for the ring, other numbers of partitions and joiners,
+and a Redis Cluster of three. A row that does not fit into the free memory is said so,
+with the number that would. How long all of it takes, about, is said at the beginning.
 
 Exit status: 0 measured, 1 alerts are not the expected ones, 2 it could not run.`,
 		Example: `  settlewatch bench scale --open 1000000,10000000 --settled 1000000
-  settlewatch bench scale --open 30000000 --settled "" --partitions "" --joiners "" --cluster=false`,
+  settlewatch bench scale --open 30000000 --settled "" --partitions "" --joiners "" --cluster=false
+  settlewatch bench scale --open 100000 --settled 100000 --shapes 100000 --extra 50000     a trial`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runScale(cmd.Context(), f, cmd.OutOrStdout())
 		},
 	}
 	flags := cmd.Flags()
-	f.addTo(cmd)
+	f.addTo(cmd, 90*time.Minute)
 	flags.Int64SliceVar(&f.open, "open", []int64{1_000_000, 10_000_000, 30_000_000}, "numbers of open payments")
-	flags.Int64SliceVar(&f.settled, "settled", []int64{1_000_000, 10_000_000}, "numbers of settled payments that are kept")
+	flags.Int64SliceVar(&f.settled, "settled", []int64{1_000_000, 10_000_000, 100_000_000}, "numbers of settled payments that are kept")
 	flags.IntSliceVar(&f.partitions, "partitions", []int{1, 2, 8, 64}, "numbers of partitions of the payment log")
 	flags.IntSliceVar(&f.joiners, "joiners", []int{2}, "numbers of joiners")
 	flags.BoolVar(&f.cluster, "cluster", true, "measure with a Redis Cluster too")
 	flags.Int64Var(&f.shapes, "shapes", 1_000_000, "open payments while partitions, joiners and Redis differ")
-	flags.Int64Var(&f.extra, "extra", 500_000, "further payments that are measured, in thousands")
-	flags.DurationVar(&f.limit, "limit", 30*time.Minute, "the longest that one size may take")
+	flags.Int64Var(&f.extra, "extra", 500_000, "further payments that are measured, whole thousands")
 	return cmd
 }
 
@@ -67,10 +69,10 @@ func (f scaleFlags) plans() []bench.ScalePlan {
 		plans = append(plans, p)
 	}
 	for _, n := range f.open {
-		add(func(p *bench.ScalePlan) { p.Payments = n })
+		add(func(p *bench.ScalePlan) { p.Payments, p.Drain = n, true })
 	}
 	for _, n := range f.settled {
-		add(func(p *bench.ScalePlan) { p.Payments, p.Settled = n, true })
+		add(func(p *bench.ScalePlan) { p.Payments, p.Settled, p.Drain = n, true, true })
 	}
 	base.Payments = f.shapes
 	for _, n := range f.partitions {
@@ -86,34 +88,43 @@ func (f scaleFlags) plans() []bench.ScalePlan {
 }
 
 func runScale(ctx context.Context, f scaleFlags, out io.Writer) error {
+	free, err := bench.AvailableBytes()
+	if err != nil {
+		return err
+	}
 	return withBench(ctx, f.benchPlace, "", func(s *screen, _ string, b *bench.Bench) error {
-		t := newBenchTable("state", "payments", "partitions", "joiners", "redis", "fill events/s", "events/s", "of the first",
-			"Redis B", "joiner B", "takeover s", "whole s", "other CPU s", "exact")
-		exact, first := true, 0.0
-		for _, plan := range f.plans() {
-			s.say("%d payments, settled %t, %d partitions, %d joiners, cluster %t",
-				plan.Payments, plan.Settled, plan.LogPartitions, plan.Joiners, plan.Cluster)
-			r, err := b.RunScale(ctx, plan)
-			if err != nil {
-				return err
+		plans := f.plans()
+		s.say("%d rows, about %s on two cores that have nothing else to do", len(plans), restOf(plans, nil, free))
+		var rows []bench.ScaleResult
+		exact := true
+		for n, plan := range plans {
+			need := plan.Need(rows, free)
+			s.say("row %d of %d: %d payments, settled %t, %d partitions, %d joiners, cluster %t; about %s for it, %s for all that is left",
+				n+1, len(plans), plan.Payments, plan.Settled, plan.LogPartitions, plan.Joiners, plan.Cluster,
+				need.Time.Round(time.Minute), restOf(plans[n:], rows, free))
+			r := plan.Skip(need, free)
+			if need.Bytes <= free {
+				var err error
+				if r, err = b.RunScale(ctx, plan); err != nil {
+					return err
+				}
+				s.done()
+				exact = exact && r.Exact
 			}
-			s.done()
+			for _, note := range append(r.Notes, r.Skipped) {
+				if note != "" {
+					s.say("! %s", note)
+				}
+			}
 			if f.json {
 				if err := printJSON(out, []bench.ScaleResult{r}); err != nil {
 					return err
 				}
 			}
-			if first == 0 {
-				first = r.EventsPerSecond
-			}
-			exact = exact && r.Exact
-			for _, note := range r.Notes {
-				s.say("! %s", note)
-			}
-			t.AppendRow(scaleRow(r, first))
+			rows = append(rows, r)
 		}
 		if !f.json {
-			if _, err := fmt.Fprintf(out, "\n%s\n", t.Render()); err != nil {
+			if err := printScale(out, rows); err != nil {
 				return err
 			}
 		}
@@ -124,17 +135,50 @@ func runScale(ctx context.Context, f scaleFlags, out io.Writer) error {
 	})
 }
 
-func scaleRow(r bench.ScaleResult, first float64) table.Row {
-	state, redis := "open", "one"
-	if r.Settled {
-		state = "settled"
+// restOf is how long the rows that are left will take.
+func restOf(plans []bench.ScalePlan, before []bench.ScaleResult, free int64) time.Duration {
+	var sum time.Duration
+	for _, p := range plans {
+		if need := p.Need(before, free); need.Bytes <= free {
+			sum += need.Time
+		}
 	}
-	if r.Cluster {
-		redis = "cluster"
+	return sum.Round(time.Minute)
+}
+
+// printScale shows each figure with its growth: times that of the first row that was
+// measured with payments of the same kind.
+func printScale(out io.Writer, rows []bench.ScaleResult) error {
+	t := newBenchTable("state", "payments", "partitions", "joiners", "redis", "events/s", "Redis B, peak", "Redis B",
+		"joiner B, peak", "joiner B", "takeover s", "whole s", "other CPU s", "exact")
+	first := map[bool]bench.ScaleResult{}
+	for _, r := range rows {
+		state, redis := "open", "one"
+		if r.Settled {
+			state = "settled"
+		}
+		if r.Cluster {
+			redis = "cluster"
+		}
+		row := table.Row{state, r.Payments, r.LogPartitions, r.Joiners, redis}
+		if r.Skipped != "" {
+			t.AppendRow(append(row, "does not fit"))
+			continue
+		}
+		if _, is := first[r.Settled]; !is {
+			first[r.Settled] = r
+		}
+		base := first[r.Settled]
+		t.AppendRow(append(
+			row, grown(r.EventsPerSecond, base.EventsPerSecond), grown(r.RedisPeakBytes, base.RedisPeakBytes),
+			grown(r.RedisBytes, base.RedisBytes), grown(r.JoinerPeakBytes, base.JoinerPeakBytes), grown(r.JoinerBytes, base.JoinerBytes),
+			fmt.Sprintf("%.2f", r.TakeoverSeconds), fmt.Sprintf("%.2f", r.WholeTakeoverSeconds), oneDigit(r.OtherCPUSeconds), r.Exact,
+		))
 	}
-	return table.Row{
-		state, r.Payments, r.LogPartitions, r.Joiners, redis, whole(r.FillPerSecond), whole(r.EventsPerSecond),
-		fmt.Sprintf("%.2f", r.EventsPerSecond/first), whole(r.RedisBytes), whole(r.JoinerBytes),
-		fmt.Sprintf("%.2f", r.TakeoverSeconds), fmt.Sprintf("%.2f", r.WholeTakeoverSeconds), oneDigit(r.OtherCPUSeconds), r.Exact,
-	}
+	_, err := fmt.Fprintf(out, "\n%s\nBytes are for each payment; in brackets, times the first row of the same state.\n", t.Render())
+	return err
+}
+
+func grown(value, first float64) string {
+	return fmt.Sprintf("%.0f (%.2f)", value, value/first)
 }

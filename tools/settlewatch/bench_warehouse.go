@@ -19,7 +19,6 @@ type warehouseFlags struct {
 	benchPlace
 	payments int64
 	events   int64
-	limit    time.Duration
 }
 
 func benchWarehouseCommand() *cobra.Command {
@@ -40,10 +39,9 @@ Exit status: 0 every event is in ClickHouse once, 1 not, 2 it could not run.`,
 		},
 	}
 	flags := cmd.Flags()
-	f.addTo(cmd)
-	flags.Int64Var(&f.payments, "payments", 500_000, "payments that go through the pipeline")
+	f.addTo(cmd, time.Hour)
+	paymentsFlag(cmd, &f.payments, 500_000)
 	flags.Int64Var(&f.events, "events", 100_000_000, "events in the tables when the questions are asked")
-	flags.DurationVar(&f.limit, "limit", time.Hour, "the longest it may take")
 	return cmd
 }
 

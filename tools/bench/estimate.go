@@ -1,0 +1,107 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+// What is taken for granted where nothing was measured yet: rates of two cores, and
+// bytes for each payment at the peak, garbage that was not yet collected included.
+const (
+	guessFeedPerSecond = 300_000
+	guessPerSecond     = 90_000
+	guessOpenBytes     = 900
+	guessSettledBytes  = 700
+	// fixedBytes are the broker, the ingest services and this program; a row takes
+	// fixedSeconds besides what depends on its size.
+	fixedBytes   = 3 << 30
+	fixedSeconds = 60
+	drainSeconds = 150
+	// A row that was measured stands for the bytes of larger ones from this size on:
+	// below, most of a process is not its payments.
+	tellingPayments = 1_000_000
+	// rewriteShare: what Redis may need besides while it rewrites its file.
+	rewriteShare = 1.3
+)
+
+// Need is what a row of the scale measurement will take, about.
+type Need struct {
+	Bytes int64
+	Time  time.Duration
+	// Fits is how many payments of the kind the given memory holds.
+	Fits int64
+}
+
+// Need estimates from the rows that were measured before.
+func (p ScalePlan) Need(before []ScaleResult, availableBytes int64) Need {
+	each, rate := float64(guessOpenBytes), float64(guessPerSecond)
+	if p.Settled {
+		each = guessSettledBytes
+	}
+	for _, r := range before {
+		if r.Skipped == "" {
+			rate = r.FillPerSecond
+		}
+		if r.Skipped == "" && r.Settled == p.Settled && r.Payments >= tellingPayments {
+			each = r.JoinerPeakBytes + rewriteShare*r.RedisPeakBytes
+		}
+	}
+	fill := Workload{Payments: p.Payments, Unsettled: !p.Settled}.EventCount()
+	extra := Workload{Payments: p.Extra}.EventCount()
+	seconds := fixedSeconds + float64(fill+extra)*(1.0/guessFeedPerSecond+1/rate)
+	if p.Drain {
+		seconds += drainSeconds
+	}
+	return Need{
+		Bytes: fixedBytes + int64(each*float64(p.Payments)),
+		Time:  time.Duration(seconds * float64(time.Second)),
+		Fits:  max(0, int64(float64(availableBytes-fixedBytes)/each)),
+	}
+}
+
+// AvailableBytes is the memory that processes could take.
+func AvailableBytes() (int64, error) {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, fmt.Errorf("read the free memory: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 {
+			return kib << 10, nil
+		}
+	}
+	return 0, fmt.Errorf("read the free memory: /proc/meminfo does not say")
+}
+
+// Skip is the row of a plan that memory has no room for.
+func (p ScalePlan) Skip(n Need, availableBytes int64) ScaleResult {
+	const gib = 1 << 30
+	return ScaleResult{
+		Payments: p.Payments, Settled: p.Settled, LogPartitions: p.LogPartitions, Joiners: p.Joiners, Cluster: p.Cluster,
+		Skipped: fmt.Sprintf("does not fit: it needs about %.0f GiB, %.0f GiB are free; about %d million would fit",
+			float64(n.Bytes)/gib, float64(availableBytes)/gib, n.Fits/1_000_000),
+	}
+}
+
+// guessSeconds is about what a million events take on two cores, start and end of the
+// processes not included.
+var guessSeconds = map[string]float64{
+	VariantOurs: 11, VariantStockRedis: 12, VariantOursWarehouse: 20,
+	VariantStreams: 12, VariantStreamsExact: 15, VariantFlinkRocksDB: 10, VariantFlinkHashmap: 6,
+}
+
+// runSeconds is about what a run takes besides: servers, services and JVMs start and end.
+const runSeconds = 14
+
+// Estimate is about how long the plan takes on two cores with nothing else to do.
+func (p Plan) Estimate() time.Duration {
+	millions := float64(p.Workload.EventCount()) / 1e6
+	seconds := millions * 1e6 / guessFeedPerSecond
+	for _, v := range p.Variants {
+		seconds += float64(p.Rounds) * (runSeconds + guessSeconds[v]*millions)
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
