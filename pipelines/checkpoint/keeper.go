@@ -4,44 +4,93 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"settlewatch/pipelines/join"
 	"settlewatch/pipelines/stage"
 )
 
-// Keeper makes a checkpoint of every owned partition now and then. It reads what is
-// stored, beside the owner, and never makes the fold wait.
+// Keeper makes a checkpoint of every owned partition when time has passed, or when the
+// log has gone on: the one bounds how old it gets, the other how much a recovery has
+// to fold again. It reads what is stored, beside the owner, and never makes the fold
+// wait.
 type Keeper struct {
 	Store *Store
 	// Read a partition's stored state, whole and beside its owner.
 	Read func(ctx context.Context, partition int32) (stage.Stored, error)
 	// Every is the time between two checkpoints of a partition.
-	Every  time.Duration
+	Every time.Duration
+	// Records of the log after which one is made before its time; 0 for no bound. What
+	// comes while one is being made counts for the next.
+	Records int64
 	Clock  stage.Clock
 	Logger *slog.Logger
 	// Kept is told of the newest checkpoint, its time in Unix milliseconds; nil is silent.
 	Kept func(partition int32, atMs int64)
 
 	turn chan struct{}
+
+	mu    sync.Mutex
+	owned map[int32]*distance
+}
+
+// distance of a partition from its newest checkpoint.
+type distance struct {
+	from int64
+	wake context.CancelFunc // ends the wait for the next one; nil where it must be waited for
 }
 
 // NewKeeper makes ready; its other fields may be set before the first Own.
 func NewKeeper(store *Store, read func(ctx context.Context, partition int32) (stage.Stored, error), every time.Duration, clock stage.Clock, logger *slog.Logger) *Keeper {
-	return &Keeper{Store: store, Read: read, Every: every, Clock: clock, Logger: logger, turn: make(chan struct{}, 1)}
+	return &Keeper{Store: store, Read: read, Every: every, Clock: clock, Logger: logger, turn: make(chan struct{}, 1), owned: map[int32]*distance{}}
 }
 
 // Own keeps checkpoints of one partition until ctx is done. What fails is logged and
 // tried again: the partition's owner goes on without.
 func (k *Keeper) Own(ctx context.Context, partition int32) {
+	defer k.forget(partition)
 	last := int64(-1) // the offset of the newest
 	wait := time.Duration(0)
-	for k.Clock.Sleep(ctx, wait) == nil {
-		var err error
+	var err error
+	for k.sleep(ctx, partition, last, wait, err == nil) {
 		if wait, err = k.once(ctx, partition, &last); err != nil && ctx.Err() == nil {
 			k.Logger.Error("no checkpoint was made, trying again", "partition", partition, "wait", wait, "error", err)
 		}
 	}
+}
+
+// Folded says how far a partition's log is folded, an offset. It never waits.
+func (k *Keeper) Folded(partition int32, offset int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	d := k.owned[partition]
+	if d == nil || d.wake == nil || k.Records == 0 || offset-d.from < k.Records {
+		return
+	}
+	d.wake()
+	d.wake = nil
+}
+
+// sleep until it is time for the next checkpoint, or the log has gone on by so many
+// records since the last. After a failure only time helps. False: ctx is done.
+func (k *Keeper) sleep(ctx context.Context, partition int32, last int64, wait time.Duration, early bool) bool {
+	asleep, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d := &distance{from: max(last, 0)}
+	if early {
+		d.wake = cancel
+	}
+	k.mu.Lock()
+	k.owned[partition] = d
+	k.mu.Unlock()
+	return k.Clock.Sleep(asleep, wait) == nil || ctx.Err() == nil
+}
+
+func (k *Keeper) forget(partition int32) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.owned, partition)
 }
 
 // once makes a checkpoint if it is time, and says when to look again.

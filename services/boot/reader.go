@@ -202,6 +202,16 @@ func (r *reader) signedDuration(name string) time.Duration {
 	return v
 }
 
+func (r *reader) number(name string) int64 {
+	v, err := strconv.ParseInt(r.text(name), 10, 64)
+	if err != nil {
+		r.wrong(name, "%q: use a number", r.text(name))
+	} else if v < 0 {
+		r.wrong(name, "%q: it cannot be negative", r.text(name))
+	}
+	return v
+}
+
 // secret of a setting: from its file or its variable; not from both, as nobody
 // would know which of the two is in force after a change.
 func (r *reader) secret(name string) Secret {

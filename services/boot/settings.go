@@ -63,6 +63,8 @@ type Settings struct {
 	ShutdownTimeout time.Duration
 	// CheckpointEvery is the time between two checkpoints of a partition; 0 is for none.
 	CheckpointEvery time.Duration
+	// CheckpointRecords of the log are the most between two of them; 0 is for no bound.
+	CheckpointRecords int64
 	// PaymentSnapshots are published for the warehouse.
 	PaymentSnapshots bool
 	// Traces is empty, "stdout" or the address of a collector.
@@ -101,13 +103,19 @@ func Read(flags *pflag.FlagSet, need Need) (Settings, error) {
 		if s.CheckpointEvery = r.duration("checkpoint-every"); s.CheckpointEvery != 0 && s.CheckpointEvery < checkpointLeast {
 			r.wrong("checkpoint-every", "%s: use at least %s, or 0 for none", s.CheckpointEvery, checkpointLeast)
 		}
+		if s.CheckpointRecords = r.number("checkpoint-records"); s.CheckpointRecords != 0 && s.CheckpointRecords < checkpointRecordsLeast {
+			r.wrong("checkpoint-records", "%d: use at least %d, or 0 for no bound", s.CheckpointRecords, checkpointRecordsLeast)
+		}
 		s.PaymentSnapshots = r.yes("payment-snapshots")
 	}
 	return s, errors.Join(r.mistakes...)
 }
 
-// checkpointLeast: each one is all of a partition's state.
-const checkpointLeast = time.Second
+// Each checkpoint is all of a partition's state.
+const (
+	checkpointLeast        = time.Second
+	checkpointRecordsLeast = 10_000
+)
 
 func (s *Settings) readLog(r *reader) {
 	if err := s.LogLevel.UnmarshalText([]byte(r.text("log-level"))); err != nil {

@@ -154,6 +154,9 @@ func TestCombinations(t *testing.T) {
 		"a clock a week ahead":     {boot.NeedService, []string{"--clock-offset", "168h"}, nil, "use at most 24h0m0s"},
 		"checkpoints too often":    {boot.NeedCheckpoints, []string{"--checkpoint-every", "1ms"}, nil, "checkpoint-every (--checkpoint-every): 1ms: use at least 1s, or 0 for none"},
 		"no checkpoints":           {boot.NeedCheckpoints, []string{"--checkpoint-every", "0s"}, nil, ""},
+		"checkpoints at all times": {boot.NeedCheckpoints, []string{"--checkpoint-records", "5"}, nil, "checkpoint-records (--checkpoint-records): 5: use at least 10000, or 0 for no bound"},
+		"no bound of a recovery":   {boot.NeedCheckpoints, []string{"--checkpoint-records", "0"}, nil, ""},
+		"no number":                {boot.NeedCheckpoints, nil, []string{"SETTLEWATCH_CHECKPOINT_RECORDS=5m"}, "\"5m\": use a number"},
 		"a duration below zero":    {boot.NeedService, []string{"--stall-after", "-1m"}, nil, "cannot be negative"},
 		"a file that is not there": {boot.NeedKafka, []string{"--config", "/nowhere.yaml"}, nil, "read settings from /nowhere.yaml"},
 	} {

@@ -36,6 +36,7 @@ const (
 	formList     form = "list"
 	formSwitch   form = "true or false"
 	formDuration form = "duration"
+	formNumber   form = "number"
 	// formSecret has no flag: a command line is visible to every user of the machine.
 	formSecret form = "secret"
 )
@@ -105,6 +106,9 @@ var settings = concat(
 	[]setting{{
 		"checkpoint-every", formDuration, NeedCheckpoints, "10m",
 		"time between two checkpoints of a partition's state in Kafka, by which a lost Redis comes back; at least 1s, or 0 for none",
+	}, {
+		"checkpoint-records", formNumber, NeedCheckpoints, "5000000",
+		"records of the log after which a checkpoint is made before its time: what a recovery has to fold again; at least 10000, or 0 for no bound",
 	}, {
 		"payment-snapshots", formSwitch, NeedCheckpoints, "true",
 		"publish payments.v1 for the warehouse; without, the alerts are the same for less work. A stored state keeps its choice until it is rebuilt",
@@ -220,7 +224,7 @@ func AddFlags(flags *pflag.FlagSet, need Need) {
 			flags.StringSlice(s.name, strings.Split(s.value, ","), about)
 		case formSwitch:
 			flags.Bool(s.name, s.value == "true", about)
-		case formDuration:
+		case formDuration, formNumber:
 			flags.String(s.name, s.value, about)
 		case formSecret:
 		}

@@ -96,7 +96,12 @@ func checkpoints(ctx context.Context, r *boot.Run, kafka *bus.Bus, redis *states
 	keeper := checkpoint.NewKeeper(store, func(ctx context.Context, partition int32) (stage.Stored, error) {
 		return redis.Partition(topic.PaymentLog.Name, partition).Snapshot(ctx)
 	}, r.Settings.CheckpointEvery, r.Clock(), r.Log)
-	keeper.Kept = r.Metrics.Kept
+	keeper.Kept, keeper.Records = r.Metrics.Kept, r.Settings.CheckpointRecords
+	seen := joiner.Seen
+	joiner.Seen = func(p stage.JoinProgress) {
+		seen(p)
+		keeper.Folded(p.Partition, p.Next)
+	}
 	return func(ctx context.Context, partition int32) func() {
 		ctx, cancel := context.WithCancel(ctx)
 		var ended sync.WaitGroup
