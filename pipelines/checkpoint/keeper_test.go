@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"settlewatch/pipelines/checkpoint"
@@ -109,52 +110,53 @@ func TestKeeper(t *testing.T) {
 // A log that goes on quickly gets a checkpoint before its time, and one that failed is
 // not tried at every batch.
 func TestKeeperBoundsTheDistance(t *testing.T) {
-	store := &checkpoint.Store{Log: newTopic(t, 1)}
-	clock := &steppedClock{now: time.UnixMilli(1_000_000), slept: make(chan time.Duration), wake: make(chan struct{})}
-	stored, failure := stateAt(5, 100), error(nil)
-	k := checkpoint.NewKeeper(store, func(context.Context, int32) (stage.Stored, error) { return stored, failure },
-		10*time.Minute, clock, slog.New(slog.DiscardHandler))
-	k.Records = 100
-	ctx, cancel := context.WithCancel(t.Context())
-	var ended sync.WaitGroup
-	ended.Go(func() { k.Own(ctx, 0) })
-	slept := func(want time.Duration) {
-		t.Helper()
-		if d := <-clock.slept; d != want {
-			t.Errorf("it sleeps for %s, want %s", d, want)
+	synctest.Test(t, func(t *testing.T) {
+		store := &checkpoint.Store{Log: newTopic(t, 1)}
+		stored, failure := stateAt(5, 100), error(nil)
+		k := checkpoint.NewKeeper(store, func(context.Context, int32) (stage.Stored, error) { return stored, failure },
+			10*time.Minute, sleepingClock{}, slog.New(slog.DiscardHandler))
+		k.Records = 100
+		ctx, cancel := context.WithCancel(t.Context())
+		go k.Own(ctx, 0)
+		newest := func(want int64) {
+			t.Helper()
+			synctest.Wait()
+			if m := manifests(t, store, 0); m[0].Offset != want {
+				t.Errorf("the newest is at offset %d, want %d", m[0].Offset, want)
+			}
 		}
-	}
-	newest := func(want int64) {
-		t.Helper()
-		if m := manifests(t, store, 0); m[0].Offset != want {
-			t.Errorf("the newest is at offset %d, want %d", m[0].Offset, want)
-		}
-	}
-	slept(0)
-	clock.wake <- struct{}{}
-	slept(10 * time.Minute)
-	newest(5)
-	k.Folded(0, 104) // 99 records behind it
-	k.Folded(1, 1_000_000)
+		newest(5)
+		stored = stateAt(103, 100)
+		k.Folded(0, 104) // 99 records behind it
+		k.Folded(1, 1_000_000)
+		newest(5)
+		k.Folded(0, 105)
+		newest(103)
+		failure = errDown
+		k.Folded(0, 203)
+		synctest.Wait()
+		failure, stored = nil, stateAt(300, 100)
+		k.Folded(0, 300) // only time helps now
+		newest(103)
+		time.Sleep(time.Minute)
+		newest(300)
+		cancel()
+		synctest.Wait()
+		k.Folded(0, 1_000_000) // nobody owns it
+		newest(300)
+	})
+}
+
+// sleepingClock is the time of a synctest bubble.
+type sleepingClock struct{}
+
+func (sleepingClock) Now() time.Time { return time.Now() }
+
+func (sleepingClock) Sleep(ctx context.Context, d time.Duration) error {
 	select {
-	case d := <-clock.slept:
-		t.Fatalf("it was woken too early, and sleeps for %s", d)
-	default:
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	stored = stateAt(103, 100)
-	k.Folded(0, 105)
-	slept(10 * time.Minute)
-	newest(103)
-	failure = errDown
-	k.Folded(0, 203)
-	slept(time.Minute)
-	failure, stored = nil, stateAt(300, 100)
-	k.Folded(0, 300) // only time helps now
-	newest(103)
-	clock.wake <- struct{}{}
-	slept(10 * time.Minute)
-	newest(300)
-	cancel()
-	ended.Wait()
-	k.Folded(0, 1_000_000) // nobody owns it
 }
