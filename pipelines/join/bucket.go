@@ -40,10 +40,6 @@ const (
 	hasSlack = 2
 	slotBits = 2
 
-	// leastRoom is what a larger array has more than it needs, beside an eighth: some
-	// payments.
-	leastRoom = 512
-
 	// growthBytes is the slack of a payment that begins: a capture and a line.
 	growthBytes = 64
 	// slackFrom is the size from which the slack is a quarter.
@@ -247,15 +243,25 @@ func (b *bucket) drop(slot int) {
 // fifth, else by a larger array. It tells whether entries moved, and with them the
 // index; one place in that stays free for an entry that was just marked dead.
 func (b *bucket) reserve(n int) (moved bool) {
-	if len(b.array)+n <= cap(b.array) {
+	switch need := len(b.array) - b.dead + n; {
+	case len(b.array)+n <= cap(b.array):
 		return false
-	}
-	if need := len(b.array) - b.dead + n; 5*b.dead < len(b.array) || need > cap(b.array) {
-		b.compact(slices.Grow([]byte(nil), need+max(need/8, leastRoom)))
-	} else {
+	case 5*b.dead < len(b.array):
+		b.array = slices.Grow(b.array, n)
+		b.bound(len(b.array) + n)
+		return false
+	case need > cap(b.array):
+		b.compact(slices.Grow([]byte(nil), need+need/8))
+	default:
 		b.compact(b.array[:0])
 	}
 	return true
+}
+
+func (b *bucket) bound(n int) {
+	if n > maxBucketBytes {
+		panic("join: a bucket of more than 128 MB: the partition holds too much for one, the log needs more partitions")
+	}
 }
 
 // compact moves what lives to another array, or to the front of its own.
@@ -263,9 +269,7 @@ func (b *bucket) compact(to []byte) {
 	for e := range b.entries() {
 		to = append(to, e[:headerBytes+e.slot()]...)
 	}
-	if len(to) > maxBucketBytes {
-		panic("join: a bucket of more than 128 MB: the partition holds too much for one, the log needs more partitions")
-	}
+	b.bound(len(to))
 	b.array, b.dead = to, 0
 	b.reindex(b.live)
 }

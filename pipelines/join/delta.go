@@ -162,19 +162,19 @@ func (t *table) apply(c *Change) error {
 		return nil
 	}
 	t.waits(b, c.hash, c.sequence)
-	slot := -1
 	switch c.what {
 	case changeWhole:
-		_, slot = t.find(c.key, c.hash)
+		_, slot := t.find(c.key, c.hash)
 		t.put(b, slot, c.hash, c.body, 0)
 		return nil
 	case changeRemoved:
-		if _, slot = t.find(c.key, c.hash); slot >= 0 {
+		if _, slot := t.find(c.key, c.hash); slot >= 0 {
 			t.drop(b, slot)
 		}
 		return nil
 	}
-	if slot = b.first(uint32(c.hash)); slot < 0 || b.next(slot, uint32(c.hash)) >= 0 {
+	slot := b.first(uint32(c.hash))
+	if slot < 0 || b.next(slot, uint32(c.hash)) >= 0 {
 		return errCorrupt
 	}
 	if c.what == changeExtended {

@@ -9,7 +9,7 @@ import (
 
 // What Entries and Bucket show is what Load takes: put together they are the state.
 func TestEntriesAreTheState(t *testing.T) {
-	for _, broken := range [][]byte{nil, {1, 0, 0}, deltaOf(5), deltaOf(1<<2|changeWhole, 7), deltaOf(2<<2|changeExtended, 0, 0), deltaOf(6<<2|changeExtended, 0, 16, 0, 0, 0, 0)} {
+	for _, broken := range [][]byte{nil, {1, 0, 0}, deltaOf(5), deltaOf(1<<2, 7), deltaOf(2<<2|changeExtended, 0, 0), deltaOf(6<<2|changeExtended, 0, 16, 0, 0, 0, 0)} {
 		ended := false
 		for _, err := range ReadDelta(broken) {
 			ended = err != nil

@@ -12,6 +12,7 @@ package join
 
 import (
 	"fmt"
+	"strings"
 
 	"settlewatch/pipelines/calendar"
 	"settlewatch/pipelines/hop"
@@ -86,7 +87,9 @@ type State struct {
 	configNumber int64
 	terms        []*calendar.Terms // by group
 	groupOf      map[string]int    // by acquirer; "" for all others
-	sources      []event.Source    // parsed names, by number
+	lastAcquirer string            // whose group is lastGroup
+	lastGroup    int
+	sources      []event.Source // parsed names, by number
 
 	payments *table
 	timers   []timers // by group
@@ -234,13 +237,18 @@ const noGroup = -1
 
 // group of a payment follows from its key alone.
 func (s *State) group(key event.PaymentKey) int {
-	if g, named := s.groupOf[key.Acquirer()]; named {
-		return g
+	acquirer := key.Acquirer()
+	if acquirer == s.lastAcquirer && acquirer != "" {
+		return s.lastGroup
 	}
-	if g, rest := s.groupOf[""]; rest {
-		return g
+	group := noGroup
+	if g, named := s.groupOf[acquirer]; named {
+		group = g
+	} else if g, rest := s.groupOf[""]; rest {
+		group = g
 	}
-	return noGroup
+	s.lastAcquirer, s.lastGroup = strings.Clone(acquirer), group
+	return group
 }
 
 // knows tells whether the CONFIG that a mark was made under stands before it. One
@@ -316,7 +324,7 @@ func (s *State) setTimers() error {
 // placeGroups makes the lookup from acquirer to group and empty timers.
 func (s *State) placeGroups() {
 	clear(s.groupOf)
-	s.lastDue = dueAnswer{}
+	s.lastAcquirer, s.lastDue = "", dueAnswer{}
 	s.timers = make([]timers, len(s.config.Groups))
 	s.judgeFrom = make([]int64, len(s.config.Groups))
 	for i, g := range s.config.Groups {

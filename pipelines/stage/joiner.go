@@ -250,7 +250,7 @@ func (f *folding) batch(ctx context.Context) error {
 // commit too large all the same, the partition goes on with a tenth.
 const (
 	flushFrom   = 20_000
-	flushBytes  = 8 << 20 // of changes
+	flushBytes  = 8 << 20
 	flushShrink = 10
 )
 

@@ -3,6 +3,7 @@ package invariant
 import (
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"settlewatch/pipelines/stage"
@@ -26,33 +27,69 @@ const (
 )
 
 // WarehouseEvents are the rows of EventQuery's answer, WarehouseAlerts those of
-// AlertQuery's.
-func WarehouseEvents(answer [][]any) []Row { return rowsOf(answer, eventKeyColumns) }
+// AlertQuery's: a line each, its cells separated by tabs (FORMAT TabSeparated).
+func WarehouseEvents(answer string) []Row { return rowsOf(answer, eventKeyColumns) }
 
 // WarehouseAlerts are the rows of AlertQuery's answer.
-func WarehouseAlerts(answer [][]any) []Row { return rowsOf(answer, alertKeyColumns) }
+func WarehouseAlerts(answer string) []Row { return rowsOf(answer, alertKeyColumns) }
 
-func rowsOf(answer [][]any, keys int) []Row {
-	rows := make([]Row, len(answer))
-	for i, cells := range answer {
-		rows[i] = row(keys, cells...)
+func rowsOf(answer string, keys int) (rows []Row) {
+	for line := range strings.Lines(answer) {
+		line = strings.TrimSuffix(line, "\n")
+		at := 0
+		for range keys {
+			next := strings.IndexByte(line[at:], '\t')
+			if next < 0 {
+				break
+			}
+			at += next + 1
+		}
+		rows = append(rows, Row{line[:max(0, at-1)], line[at:]})
 	}
 	return rows
 }
 
-func row(keys int, cells ...any) Row {
-	text := make([]string, len(cells))
-	for i, c := range cells {
-		text[i] = fmt.Sprint(c)
-	}
-	return Row{strings.Join(text[:keys], " "), strings.Join(text[keys:], " ")}
+// escape as ClickHouse escapes a text in such a line.
+var escape = strings.NewReplacer("\\", `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`, "\b", `\b`, "\f", `\f`, "\x00", `\0`, "'", `\'`)
+
+// line builds a row of cells: key columns first.
+type line struct {
+	text strings.Builder
+	key  int
 }
 
-// EventRows are the rows that the partitions' records ask for, each origin once,
-// in no order.
+func (l *line) cell(text string) {
+	if l.text.Len() > 0 {
+		l.text.WriteByte('\t')
+	}
+	if strings.ContainsAny(text, "\\\t\n\r\b\f\x00'") {
+		text = escape.Replace(text)
+	}
+	l.text.WriteString(text)
+}
+
+func (l *line) unsigned(n uint64) {
+	var digits [20]byte
+	l.cell(string(strconv.AppendUint(digits[:0], n, 10)))
+}
+
+func (l *line) signed(n int64) {
+	var digits [20]byte
+	l.cell(string(strconv.AppendInt(digits[:0], n, 10)))
+}
+
+// endKey says that the cells so far are the key.
+func (l *line) endKey() { l.key = l.text.Len() }
+
+func (l *line) row() Row {
+	text := l.text.String()
+	return Row{text[:l.key], text[l.key+1:]}
+}
+
+// EventRows are the rows that the partitions' records ask for, in no order; an
+// origin that stands in the log again has its row again.
 func EventRows(log map[int32][]stage.Record) ([]Row, error) {
 	var rows []Row
-	seen := map[Row]bool{}
 	for partition, records := range log {
 		for i := range records {
 			var r event.LogRecord
@@ -63,21 +100,30 @@ func EventRows(log map[int32][]stage.Record) ([]Row, error) {
 			if e == nil {
 				continue
 			}
-			var minor any
-			if a := e.GetAmounts(); a != nil && a.TransactionMinor != nil {
-				minor = *a.TransactionMinor
-			}
-			kind := strings.ToLower(strings.TrimPrefix(e.Kind.String(), "KIND_"))
-			o := r.Origin
-			x := row(eventKeyColumns, o.GetSource(), o.GetGeneration(), o.GetOffset(), o.GetIndex(),
-				e.GetPaymentKey(), hex.EncodeToString(e.GetId()), kind, e.GetAmounts().GetCurrency(), minor)
-			if !seen[x] {
-				seen[x] = true
-				rows = append(rows, x)
-			}
+			rows = append(rows, eventRow(r.Origin, e))
 		}
 	}
 	return rows, nil
+}
+
+func eventRow(o *event.Origin, e *event.Event) Row {
+	var l line
+	l.text.Grow(200)
+	l.cell(o.GetSource())
+	l.unsigned(uint64(o.GetGeneration()))
+	l.signed(o.GetOffset())
+	l.unsigned(uint64(o.GetIndex()))
+	l.endKey()
+	l.cell(e.GetPaymentKey())
+	l.cell(hex.EncodeToString(e.GetId()))
+	l.cell(strings.ToLower(strings.TrimPrefix(e.Kind.String(), "KIND_")))
+	l.cell(e.GetAmounts().GetCurrency())
+	if a := e.GetAmounts(); a != nil && a.TransactionMinor != nil {
+		l.signed(*a.TransactionMinor)
+	} else {
+		l.text.WriteString("\t" + `\N`)
+	}
+	return l.row()
 }
 
 // AlertRows are the rows that the alert topics' bodies ask for, each revision once.
@@ -89,7 +135,17 @@ func AlertRows(bodies [][]byte) ([]Row, error) {
 		if err != nil {
 			return nil, err
 		}
-		x := row(alertKeyColumns, a.ID, a.Revision, a.Kind, a.PaymentKey, a.Status, a.AmountMinor, a.Currency, a.EvidenceTotal)
+		var l line
+		l.cell(a.ID)
+		l.unsigned(uint64(a.Revision))
+		l.endKey()
+		l.cell(string(a.Kind))
+		l.cell(a.PaymentKey)
+		l.cell(string(a.Status))
+		l.signed(a.AmountMinor)
+		l.cell(a.Currency)
+		l.unsigned(uint64(a.EvidenceTotal))
+		x := l.row()
 		if !seen[x] {
 			seen[x] = true
 			rows = append(rows, x)
@@ -102,30 +158,30 @@ func AlertRows(bodies [][]byte) ([]Row, error) {
 // records ask for, each once.
 func RowsAreRecords(table string, want, got []Row) []Violation {
 	l := list{invariant: I4}
-	expected := make(map[string]string, len(want))
-	for _, r := range want {
-		if other, twice := expected[r.Key]; twice && other != r.Content {
-			l.add(table, "Kafka has two contents for %s: %s and %s", r.Key, other, r.Content)
+	expected := make(map[string]int, len(want)) // by key, where in want
+	for i, r := range want {
+		if other, twice := expected[r.Key]; twice && want[other].Content != r.Content {
+			l.add(table, "Kafka has two contents for %s: %s and %s", r.Key, want[other].Content, r.Content)
 		}
-		expected[r.Key] = r.Content
+		expected[r.Key] = i
 	}
-	seen := make(map[string]bool, len(got))
+	seen := make([]bool, len(want))
 	for _, r := range got {
-		content, known := expected[r.Key]
+		i, known := expected[r.Key]
 		switch {
 		case !known:
 			l.add(table, "%s %s is in no record", r.Key, r.Content)
-		case content != r.Content:
-			l.add(table, "%s says %s, Kafka %s", r.Key, r.Content, content)
-		case seen[r.Key]:
+			continue
+		case want[i].Content != r.Content:
+			l.add(table, "%s says %s, Kafka %s", r.Key, r.Content, want[i].Content)
+		case seen[i]:
 			l.add(table, "%s stands there twice", r.Key)
 		}
-		seen[r.Key] = true
+		seen[i] = true
 	}
-	for _, r := range want {
-		if !seen[r.Key] {
+	for i, r := range want {
+		if expected[r.Key] == i && !seen[i] {
 			l.add(table, "%s %s is missing", r.Key, r.Content)
-			seen[r.Key] = true
 		}
 	}
 	return l.found
