@@ -253,10 +253,16 @@ func (d *decoder) inflate(codec compress.Compression, packed []byte) ([]byte, er
 	if codec == compress.Snappy && !snappyFits(packed) {
 		return nil, fmt.Errorf("snappy lengths beyond %d bytes: %w", inflatedBytesMax, errCorrupt)
 	}
+	start := len(d.inflated)
+	if codec == compress.Lz4 {
+		if plain, ordinary := unpack(d.inflated, packed); ordinary {
+			d.inflated = plain
+			return plain[start:], nil
+		}
+	}
 	d.source.Reset(packed)
 	r := c.NewReader(&d.source)
 	defer r.Close()
-	start := len(d.inflated)
 	for {
 		if len(d.inflated) == cap(d.inflated) {
 			d.inflated = slices.Grow(d.inflated, max(inflateStartBytes, len(d.inflated)))

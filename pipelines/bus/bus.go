@@ -17,7 +17,7 @@
 //     can be read has been read.
 //   - A Group ends every assignment before it takes part in the next one.
 //
-// Files: batch.go and encode.go are the record batch on the wire, exchange.go
+// Files: batch.go, encode.go and lz4.go are the record batch on the wire, exchange.go
 // the fetch request around it, reader.go and append.go the two ends of a
 // partition, group.go the consumer group, topics.go what an installation
 // creates, retry.go which failures pass by themselves.

@@ -2,7 +2,6 @@ package bus
 
 import (
 	"encoding/binary"
-	"fmt"
 	"hash/crc32"
 	"math/bits"
 	"slices"
@@ -57,48 +56,6 @@ func (e *encoder) encode(records []stage.Record) ([]byte, error) {
 	binary.BigEndian.PutUint32(b[batchCountAt:], uint32(len(records)))
 	binary.BigEndian.PutUint32(b[batchCRCAt:], crc32.Checksum(b[batchAttributesAt:], castagnoli))
 	return e.out, nil
-}
-
-// The records are one lz4 frame, written here rather than by the library's
-// stream, which would copy everything twice and add a checksum over the plain
-// bytes: the batch has its own over the packed ones. Version 1, independent
-// blocks of at most 64 KiB, no checksums, no sizes; the last byte belongs to this
-// header alone.
-//
-//	magic 4 | flags 60 | block size 40 | header's check 82 | { size 4, little endian | block }* | 0 4
-const (
-	frameHeader     = "\x04\x22\x4D\x18\x60\x40\x82"
-	frameBlockBytes = 64 << 10
-	frameSizeBytes  = 4
-	frameStored     = 1 << 31 // in the size: the block is not compressed
-	// acceleration is how fast the search gives up on bytes that do not repeat, of
-	// which ids and hashes have many: much less time for hardly more bytes.
-	acceleration = 4
-)
-
-// pack appends e.plain to e.out as one frame.
-func (e *encoder) pack() error {
-	e.lz4.Acceleration = acceleration
-	e.out = append(e.out, frameHeader...)
-	for plain := e.plain; len(plain) > 0; {
-		block := plain[:min(len(plain), frameBlockBytes)]
-		plain = plain[len(block):]
-		e.out = slices.Grow(e.out, frameSizeBytes+lz4.CompressBlockBound(len(block)))
-		at := len(e.out) + frameSizeBytes
-		n, err := e.lz4.CompressBlock(block, e.out[at:cap(e.out)])
-		if err != nil {
-			return fmt.Errorf("compress %d bytes: %w", len(block), err)
-		}
-		size := uint32(n)
-		if n >= len(block) {
-			n = copy(e.out[at:cap(e.out)], block)
-			size = uint32(n) | frameStored
-		}
-		e.out = e.out[:at+n]
-		binary.LittleEndian.PutUint32(e.out[at-frameSizeBytes:], size)
-	}
-	e.out = binary.LittleEndian.AppendUint32(e.out, 0)
-	return nil
 }
 
 func appendRecord(b []byte, r *stage.Record, timeDelta, offsetDelta int64) []byte {
