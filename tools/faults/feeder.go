@@ -2,8 +2,8 @@ package faults
 
 import (
 	"context"
-	"fmt"
 	"iter"
+	"math"
 	"sync"
 	"time"
 
@@ -16,40 +16,64 @@ import (
 // faster than it is told.
 type feeder struct {
 	records iter.Seq[traffic.Record]
-	total   int64
+	count   func() int64 // of the records, counted once
 
 	mu      sync.Mutex
 	limit   int64
+	chunk   int64
 	rate    float64 // records a second; 0: as fast as it goes
 	since   time.Time
 	base    int64 // passed when the rate was set
 	passed  int64
 	written int64
+	ended   bool // everything is written
 	changed chan struct{}
 }
 
 func newFeeder(records iter.Seq[traffic.Record]) *feeder {
-	f := &feeder{records: records, changed: make(chan struct{})}
-	for range records {
-		f.total++
+	return &feeder{
+		records: records, changed: make(chan struct{}), chunk: feedChunk,
+		count: sync.OnceValue(func() (n int64) {
+			for range records {
+				n++
+			}
+			return n
+		}),
 	}
-	return f
 }
 
 // release lets it write up to a share of the traffic, at a rate in records a second.
 func (f *feeder) release(share float64, rate float64) {
+	limit := int64(math.MaxInt64) // all of it need not be counted
+	if share < 1 {
+		limit = int64(share * float64(f.count()))
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.limit, f.rate, f.since, f.base = int64(share*float64(f.total)), rate, time.Now(), f.passed
+	f.limit, f.rate, f.since, f.base = limit, rate, time.Now(), f.passed
 	close(f.changed)
 	f.changed = make(chan struct{})
+}
+
+// inBulk has records written in larger pieces, for scenarios that need many of them.
+func (f *feeder) inBulk() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.chunk = math.MaxInt64
 }
 
 // done tells whether all that was released is written.
 func (f *feeder) done() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.written >= f.limit
+	return f.ended || f.written >= f.limit
+}
+
+// fed is how many records are written.
+func (f *feeder) fed() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.written
 }
 
 func (f *feeder) run(ctx context.Context, log stage.Log) error {
@@ -61,6 +85,9 @@ func (f *feeder) run(ctx context.Context, log stage.Log) error {
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // the run is over
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = err == nil
 	return err
 }
 
@@ -84,7 +111,7 @@ func (f *feeder) pace(ctx context.Context, _ int64) (flush bool, err error) {
 		if wait == 0 {
 			f.passed++
 			// The last of what was released must not lie here until more is.
-			flush = f.passed == f.limit || f.passed%feedChunk == 0
+			flush = f.passed == f.limit || f.passed%f.chunk == 0
 			f.mu.Unlock()
 			return flush, nil
 		}
@@ -115,5 +142,5 @@ func (w *world) trickle(share float64, rate float64) { w.feeder.release(share, r
 
 // fed returns when all that was released is written.
 func (w *world) fed() error {
-	return w.until(fmt.Sprintf("%d records are written", w.feeder.limit), func() (bool, error) { return w.feeder.done(), nil })
+	return w.until("the records that were released are written", func() (bool, error) { return w.feeder.done(), nil })
 }

@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
+
+	"settlewatch/tools/demo"
 )
 
 // preamble of the report; the rest is what was seen.
@@ -55,6 +58,8 @@ func (r *Report) Markdown() string {
 	}
 	b.WriteString("\n“Back after” counts from the end of the fault, or from the kill, to the first new alert or commit. Of 17 to 19 it is\n" +
 		"the time until the service says that it refuses; of 29 the time for all that was waiting.\n")
+	r.memory(&b)
+	r.replays(&b)
 	b.WriteString("\n## What stands in for what, and on what scale\n\n")
 	for _, x := range r.Results {
 		if x.Scenario.Instead != "" {
@@ -79,6 +84,33 @@ func (r *Report) Markdown() string {
 		}
 	}
 	return b.String()
+}
+
+// memory is what every service has had at most, fault by fault.
+func (r *Report) memory(b *strings.Builder) {
+	fmt.Fprintf(b, "\n## Memory of every service\n\nThe largest resident set of any run, in MiB. A service may have %d; %d in a backlog and a burst (29, 30).\n\n| # | %s |\n|-|%s\n",
+		memoryMostMiB, backlogMostMiB, strings.Join(demo.Services, " | "), strings.Repeat("-|", len(demo.Services)))
+	for _, x := range r.Results {
+		fmt.Fprintf(b, "| %s |", x.Scenario.label())
+		for _, name := range demo.Services {
+			fmt.Fprintf(b, " %.0f |", x.Peaks[name])
+		}
+		b.WriteString("\n")
+	}
+}
+
+// replays are the times in which a lost state came back.
+func (r *Report) replays(b *strings.Builder) {
+	for i, x := range r.Results {
+		if x.ReplayRecords == 0 {
+			continue
+		}
+		if !slices.ContainsFunc(r.Results[:i], func(x Result) bool { return x.ReplayRecords > 0 }) {
+			b.WriteString("\n## A lost state comes back\n\nFrom the loss until every partition is beyond where it was: to notice it, to fold the log again, and to publish\n" +
+				"and commit on the way.\n\n| # | fault | records of the log folded again | per million |\n|-|-|-|-|\n")
+		}
+		fmt.Fprintf(b, "| %s | %s | %d | %.1f s |\n", x.Scenario.label(), x.Name, x.ReplayRecords, x.ReplayPerMillion)
+	}
 }
 
 func (r *Report) runs() (n int) {

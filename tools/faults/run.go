@@ -43,6 +43,13 @@ type Result struct {
 	PeakMiB     float64 `json:"peak_memory_mib"`
 	// PeakOf is the service that had it.
 	PeakOf string `json:"peak_memory_of"`
+	// Peaks are those of every service, in MiB.
+	Peaks map[string]float64 `json:"peak_memory_mib_by_service"`
+	// ReplayRecords is how many records of the payment log a lost state was folded from
+	// again, on average, and ReplayPerMillion the time per million of them, from the loss
+	// until every partition was beyond where it had been. The median run.
+	ReplayRecords    int64   `json:"replay_records,omitempty"`
+	ReplayPerMillion float64 `json:"replay_s_per_million,omitempty"`
 	// Seconds that a run took on average, all included.
 	Seconds float64 `json:"seconds_per_run"`
 
@@ -52,6 +59,7 @@ type Result struct {
 	Notes []string              `json:"-"`
 
 	recoveries []float64
+	replays    []replay
 }
 
 // Report is all results and where they come from.
@@ -220,9 +228,8 @@ func (r *Result) add(w *world, found []invariant.Violation, took time.Duration) 
 	r.Violations += len(found)
 	r.Found = append(r.Found, found[:min(len(found), max(0, notesMost-len(r.Found)))]...)
 	r.Notes = append(r.Notes, w.notes[:min(len(w.notes), max(0, notesMost-len(r.Notes)))]...)
-	if service, mib := w.watch.largest(); mib > r.PeakMiB {
-		r.PeakMiB, r.PeakOf = mib, service
-	}
+	r.addPeaks(w.watch.peaks())
+	r.addReplays(w.replayed)
 	for _, m := range w.measured {
 		r.recoveries = append(r.recoveries, m.seconds)
 	}
@@ -230,6 +237,33 @@ func (r *Result) add(w *world, found []invariant.Violation, took time.Duration) 
 	if n := len(r.recoveries); n > 0 {
 		r.RecoveryP50, r.RecoveryMax = r.recoveries[n/2], r.recoveries[n-1]
 	}
+}
+
+func (r *Result) addPeaks(mib map[string]float64) {
+	if r.Peaks == nil {
+		r.Peaks = map[string]float64{}
+	}
+	for service, v := range mib {
+		r.Peaks[service] = max(r.Peaks[service], v)
+		if v > r.PeakMiB || v == r.PeakMiB && service < r.PeakOf {
+			r.PeakMiB, r.PeakOf = v, service
+		}
+	}
+}
+
+func (r *Result) addReplays(more []replay) {
+	r.replays = append(r.replays, more...)
+	if len(r.replays) == 0 {
+		return
+	}
+	var records int64
+	var each []float64
+	for _, x := range r.replays {
+		records += x.records
+		each = append(each, x.seconds*1e6/float64(x.records))
+	}
+	slices.Sort(each)
+	r.ReplayRecords, r.ReplayPerMillion = records/int64(len(r.replays)), each[len(each)/2]
 }
 
 func (g *ground) say(s Scenario, n uint64, w *world, found []invariant.Violation, took time.Duration) {

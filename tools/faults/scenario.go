@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"time"
 
 	"settlewatch/pipelines/oracle/invariant"
 	"settlewatch/tools/traffic"
@@ -40,13 +41,15 @@ type Scenario struct {
 	inject func(w *world) error
 	// mostSeconds bounds the time to recover. Defaults to 30.
 	mostSeconds float64
+	// patience bounds every wait. Defaults to 90 s.
+	patience time.Duration
 	// mostMiB bounds the memory of a service. Defaults to 512.
 	mostMiB float64
 }
 
 // Scenarios are all faults, by number.
 func Scenarios() []Scenario {
-	all := slices.Concat(joinerScenarios, redisScenarios, clusterScenarios, kafkaScenarios, clickHouseScenarios, feedScenarios, upgradeScenarios)
+	all := slices.Concat(joinerScenarios, redisScenarios, clusterScenarios, recoveryScenarios, kafkaScenarios, clickHouseScenarios, feedScenarios, backlogScenarios, upgradeScenarios)
 	slices.SortStableFunc(all, func(a, b Scenario) int { return a.Number - b.Number })
 	return all
 }

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,10 +15,6 @@ import (
 	"settlewatch/tools/traffic"
 )
 
-// backlogMostMiB: the warehouse collects up to 20,000 rows or 16 MiB of records for
-// each of its 16 partitions, and in a backlog it has all of them in hand.
-const backlogMostMiB = 1024
-
 var feedScenarios = []Scenario{
 	{Number: 24, Name: "30 % duplicates; a changed payload under the same id", Holds: []string{i1}, Quick: true, order: duplicates, inject: conflicts},
 	{Number: 25, Name: "feeds read in any order", Holds: []string{i1, i2}, Quick: true, order: shuffled, inject: undisturbed},
@@ -27,15 +22,6 @@ var feedScenarios = []Scenario{
 	{
 		Number: 27, Name: "clocks an hour ahead and behind, other local zones", Holds: []string{i2}, env: skewed, inject: undisturbed,
 		Scale: "the marks are played; clocks that make marks are in the simulation",
-	},
-	{
-		Number: 29, Name: "a backlog is waiting", Holds: []string{i6, i2}, inject: backlog, traffic: larger(8),
-		Scale: "about 70,000 raw records instead of 1,000,000", mostSeconds: 120, mostMiB: backlogMostMiB,
-	},
-	{
-		Number: 30, Name: "20 h of silence, then a burst", Holds: []string{i2, i6}, traffic: burst, order: silence, inject: undisturbed,
-		mostMiB: backlogMostMiB,
-		Scale:   "the 20 h are played, about 50,000 raw records of one day come at once",
 	},
 	{Number: 31, Name: "settlement ingest down, the others live", Holds: []string{i7, i2}, inject: settlementDown},
 }
@@ -49,7 +35,7 @@ func undisturbed(w *world) error {
 	if err := w.settle(); err != nil {
 		return err
 	}
-	w.note("%d raw records in %.1f s", w.feeder.total, time.Since(began).Seconds())
+	w.note("%d raw records in %.1f s", w.feeder.fed(), time.Since(began).Seconds())
 	return nil
 }
 
@@ -193,67 +179,6 @@ func skewed(service string) []string {
 		"joiner": "Europe/London", "warehouse": "Pacific/Apia",
 	}
 	return []string{"SETTLEWATCH_CLOCK_OFFSET=" + offsets[service], "TZ=" + zones[service]}
-}
-
-func larger(times int) func(*traffic.Options) {
-	return func(o *traffic.Options) { o.Payments *= times }
-}
-
-// backlog has everything written before the services begin to read.
-func backlog(w *world) error {
-	if err := w.halt(); err != nil {
-		return err
-	}
-	if err := w.feed(1); err != nil {
-		return err
-	}
-	began := time.Now()
-	if err := w.resume(); err != nil {
-		return err
-	}
-	if err := w.settle(); err != nil {
-		return err
-	}
-	took := time.Since(began).Seconds()
-	w.measured = append(w.measured, measurement{"all that was waiting", took})
-	w.note("%d raw records in %.1f s, %.0f a second", w.feeder.total, took, float64(w.feeder.total)/took)
-	return nil
-}
-
-// burst is one day, with several times its payments.
-func burst(o *traffic.Options) { o.Days, o.Payments = 1, 5*o.Payments }
-
-// silence is 20 hours in which nothing comes but marks, before the burst.
-func silence(w *world, records iter.Seq[traffic.Record]) iter.Seq[traffic.Record] {
-	return func(yield func(traffic.Record) bool) {
-		start := w.traffic.StartMs()
-		places := map[string]traffic.Record{}
-		for r := range records {
-			if r.IsMark() {
-				places[fmt.Sprintf("%s/%d", r.Topic, r.Partition)] = r
-			}
-		}
-		names := make([]string, 0, len(places))
-		for name := range places {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		for at := start - 20*time.Hour.Milliseconds(); at < start; at += time.Minute.Milliseconds() {
-			for _, name := range names {
-				mark := places[name]
-				mark.TimeMs, mark.WriteMs = at, at
-				mark.Headers = []stage.Header{{Key: traffic.MarkHeader, Value: strconv.AppendInt(nil, at, 10)}}
-				if !yield(mark) {
-					return
-				}
-			}
-		}
-		for r := range records {
-			if !yield(r) {
-				return
-			}
-		}
-	}
 }
 
 // settlementDown stops the settlement service while the others go on to the end:

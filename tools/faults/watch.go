@@ -97,12 +97,21 @@ func (a *watch) memory() {
 	}
 }
 
-// largest names the service that has had most memory, and how much that was.
-func (a *watch) largest() (service string, mib float64) {
+// peaks are the most that each service has had, in MiB.
+func (a *watch) peaks() map[string]float64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	mib := map[string]float64{}
 	for name, kib := range a.peakKiB {
-		if v := float64(kib) / 1024; v > mib || v == mib && name < service {
+		mib[name] = float64(kib) / 1024
+	}
+	return mib
+}
+
+// largest names the service that has had most memory, and how much that was.
+func (a *watch) largest() (service string, mib float64) {
+	for name, v := range a.peaks() {
+		if v > mib || v == mib && name < service {
 			service, mib = name, v
 		}
 	}

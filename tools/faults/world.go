@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -16,6 +17,7 @@ import (
 
 	"settlewatch/pipelines/oracle/invariant"
 	"settlewatch/pipelines/servers"
+	"settlewatch/pipelines/stage"
 	"settlewatch/schemas/event"
 	"settlewatch/services/boot"
 	"settlewatch/tools/demo"
@@ -27,11 +29,13 @@ import (
 // to them as the scenario says, and what is seen of all of it.
 type world struct {
 	*ground
-	ctx     context.Context
-	dir     string
-	dice    *rand.Rand
-	options traffic.Options
-	traffic *traffic.Generator
+	ctx context.Context
+	dir string
+	// patience is how long anything may take at most.
+	patience time.Duration
+	dice     *rand.Rand
+	options  traffic.Options
+	traffic  *traffic.Generator
 
 	// stateAddrs are the Redis that holds the state, past the proxy; the nodes, where
 	// it is a cluster.
@@ -57,9 +61,13 @@ type world struct {
 
 	// What the scenario says of itself.
 	measured []measurement
+	replayed []replay
 	notes    []string
 	found    []invariant.Violation
 	expects  expectation
+	// cut are the payment log's records, by partition, that the scenario has had removed
+	// from the beginning of the log: the checks are about all of it.
+	cut map[int32][]stage.Record
 	// endings undo what the scenario has done to the ground.
 	endings []func() error
 }
@@ -82,10 +90,18 @@ type measurement struct {
 	seconds float64
 }
 
+// replay is a lost state that came back by folding the log again.
+type replay struct {
+	records int64 // of the log
+	seconds float64
+}
+
 const (
 	// patience ends a wait that would last for ever.
 	patience = 90 * time.Second
-	glance   = 10 * time.Millisecond
+	// longPatience is for a million records on a machine that has other work too.
+	longPatience = 10 * time.Minute
+	glance       = 10 * time.Millisecond
 )
 
 var cardKey = base64.StdEncoding.EncodeToString([]byte("settlewatch faults: not a secret"))
@@ -99,6 +115,7 @@ func (g *ground) begin(ctx context.Context, s Scenario, seed uint64, payments in
 		ground: g, ctx: ctx, dir: dir, dice: rand.New(rand.NewPCG(seed, uint64(s.Number))),
 		services: map[string]stack.Service{}, http: map[string]string{}, collector: demo.NewCollector(),
 		options: traffic.Options{Seed: seed, Payments: payments}, stateAddrs: []string{g.redis.Addr()},
+		patience: cmp.Or(s.patience, patience),
 	}
 	if s.traffic != nil {
 		s.traffic(&w.options)
@@ -210,7 +227,7 @@ func (w *world) undo() error {
 
 // until looks again and again until seen says true.
 func (w *world) until(what string, seen func() (bool, error)) error {
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(w.patience)
 	tick := time.NewTicker(glance)
 	defer tick.Stop()
 	for {
@@ -222,7 +239,7 @@ func (w *world) until(what string, seen func() (bool, error)) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("wait until %s: still not after %s", what, patience)
+			return fmt.Errorf("wait until %s: still not after %s", what, w.patience)
 		}
 		select {
 		case <-w.ctx.Done():
