@@ -100,6 +100,9 @@ const runSeconds = 14
 func (p Plan) Estimate() time.Duration {
 	millions := float64(p.Workload.EventCount()) / 1e6
 	seconds := millions * 1e6 / guessFeedPerSecond
+	if !p.Cold {
+		seconds += runSeconds + guessSeconds[VariantOurs]*millions
+	}
 	for _, v := range p.Variants {
 		seconds += float64(p.Rounds) * (runSeconds + guessSeconds[v]*millions)
 	}

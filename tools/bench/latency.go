@@ -41,8 +41,12 @@ type LatencyResult struct {
 	// Written is the rate that was reached.
 	Written   float64   `json:"written_events_per_second"`
 	Latencies []Latency `json:"latencies"`
+	// Cores that each process kept busy: where they come near to the machine's, the
+	// rate is more than it takes, and latency is a queue's length.
+	Cores map[string]float64 `json:"cores"`
 	// OtherCPUSeconds is what neither we nor the servers used.
 	OtherCPUSeconds float64 `json:"other_cpu_seconds"`
+	Others          []Other `json:"others,omitempty"`
 }
 
 // Exact tells whether every expected alert came.
@@ -60,6 +64,9 @@ func (r LatencyResult) Exact() bool {
 // due at a moment every five seconds: evidence comes due at a time of the day, so
 // each of these moments is an acquirer with terms of its own.
 const (
+	// latencyStart is for the services to start: the due times are in the configuration,
+	// which comes before them.
+	latencyStart     = 15 * time.Second
 	latencyWarmUp    = 15 * time.Second
 	latencyTick      = 10 * time.Millisecond
 	latencyStepLag   = 2 * time.Second
@@ -99,7 +106,7 @@ func (b *Bench) RunLatency(ctx context.Context, plan LatencyPlan) (LatencyResult
 
 func (o *ours) latency(ctx context.Context, plan LatencyPlan) (LatencyResult, error) {
 	l := &live{
-		plan: plan, backMs: dayMs, begin: time.Now().Add(latencyWarmUp), certain: map[Expected]time.Time{},
+		plan: plan, backMs: dayMs, begin: time.Now().Add(latencyStart + latencyWarmUp), certain: map[Expected]time.Time{},
 		seen: map[alert.Kind]*hdrhistogram.Histogram{}, expected: map[alert.Kind]int64{},
 	}
 	for _, k := range alert.Kinds {
@@ -128,7 +135,7 @@ func (o *ours) latency(ctx context.Context, plan LatencyPlan) (LatencyResult, er
 	if err := watch.start(); err != nil {
 		return LatencyResult{}, err
 	}
-	err = l.play(ctx)
+	err = l.play(ctx, o.bench.options.Say)
 	watch.end()
 	if err == nil {
 		err = l.patience(ctx)
@@ -167,12 +174,16 @@ func (l *live) config(w Workload) (*event.Config, error) {
 	return c, nil
 }
 
+// played is how long traffic is written.
+func (p LatencyPlan) played() time.Duration { return latencyWarmUp + p.Duration }
+
 // play writes at the rate, from the warm-up on. A tick that comes late writes all that
 // is due by then, so the rate holds.
-func (l *live) play(ctx context.Context) error {
+func (l *live) play(ctx context.Context, say func(format string, args ...any)) error {
 	began := l.begin.Add(-latencyWarmUp)
 	if late := time.Since(began); late > 0 {
-		began = began.Add(late) // the services took their time
+		began = began.Add(late)
+		say("! the services took %s longer to start than they have: the warm-up is as much shorter", late.Round(time.Second))
 	}
 	perSecond := l.plan.EventsPerSecond / eventsPerPayment
 	end := l.begin.Add(l.plan.Duration)
@@ -299,9 +310,14 @@ func (l *live) result(watch *stopwatch) LatencyResult {
 	defer l.mu.Unlock()
 	r := LatencyResult{
 		EventsPerSecond: l.plan.EventsPerSecond,
-		Written:         float64(l.feeder.written) / watch.seconds(),
+		Written:         float64(l.feeder.written) / l.plan.played().Seconds(),
+		Cores:           map[string]float64{}, Others: others(watch.began, watch.ended, watch.pids),
 	}
-	_, r.OtherCPUSeconds = watch.used()
+	used, other := watch.used()
+	for name, cpu := range used {
+		r.Cores[name] = cpu / watch.seconds()
+	}
+	r.OtherCPUSeconds = other
 	missing := map[alert.Kind]int64{}
 	for e := range l.certain {
 		missing[e.Kind]++

@@ -87,6 +87,10 @@ func (r *Revisions) Compare(ctx context.Context, b *Bench, w Workload, rounds in
 	if err := b.Feed(ctx, w); err != nil {
 		return nil, err
 	}
+	b.options.Binaries = r.binaries[VariantBase]
+	if err := b.warmUp(ctx, w, limit); err != nil {
+		return nil, err
+	}
 	runs := map[string][]Result{}
 	for round := range rounds {
 		for _, variant := range []string{VariantBase, VariantHead} {

@@ -69,8 +69,9 @@ const (
 	scaleStepMs = 1
 	// scaleDays keeps everything open.
 	scaleDays = 30
-	// takeoverPayments wait for the joiner that takes over; some are settled twice.
-	takeoverPayments = 20_000
+	// takeoverPayments wait for the joiner that takes over; five are settled twice, and
+	// become certain behind most of the others.
+	takeoverPayments = 5_000
 	// settledGap between two workloads, in payments: the first has happened by then.
 	settledGap = 3_000_000
 	lagPoll    = 200 * time.Millisecond

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -48,7 +51,7 @@ Exit status: 0 every expected alert came, 1 some are missing, 2 it could not run
 func runLatency(ctx context.Context, f latencyFlags, out io.Writer) error {
 	return withBench(ctx, f.benchPlace, "", func(s *screen, _ string, b *bench.Bench) error {
 		if f.maxRate == 0 {
-			w := bench.Workload{Payments: f.payments, Partitions: benchPartitions, OpenAll: true}
+			w := bench.Workload{Payments: f.payments, Partitions: benchPartitions}
 			if err := b.Feed(ctx, w); err != nil {
 				return err
 			}
@@ -73,6 +76,7 @@ func runLatency(ctx context.Context, f latencyFlags, out io.Writer) error {
 				return err
 			}
 			exact = exact && r.Exact()
+			s.say("  cores busy: %s; other CPU %.1f s%s", coresOf(r), r.OtherCPUSeconds, named(r.Others))
 			if f.json {
 				if err := printJSON(out, []bench.LatencyResult{r}); err != nil {
 					return err
@@ -96,6 +100,15 @@ func runLatency(ctx context.Context, f latencyFlags, out io.Writer) error {
 		}
 		return nil
 	})
+}
+
+// coresOf each process, and of all of them together.
+func coresOf(r bench.LatencyResult) string {
+	texts, sum := make([]string, 0, len(r.Cores)), 0.0
+	for _, name := range slices.Sorted(maps.Keys(r.Cores)) {
+		texts, sum = append(texts, fmt.Sprintf("%s %.2f", name, r.Cores[name])), sum+r.Cores[name]
+	}
+	return fmt.Sprintf("%.2f (%s)", sum, strings.Join(texts, ", "))
 }
 
 func oneDigit(v float64) string { return fmt.Sprintf("%.1f", v) }
