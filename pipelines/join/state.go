@@ -162,7 +162,7 @@ func (s *State) Step(r *event.LogRecord, out *Output) error {
 			return err
 		}
 	case *event.LogRecord_Mark:
-		if s.knows(body.Mark) {
+		if s.knows(body.Mark.Configs) {
 			s.hop.Mark(r.Origin.Source, body.Mark.TMs)
 		}
 	case *event.LogRecord_Config:
@@ -254,8 +254,8 @@ func (s *State) group(key event.PaymentKey) int {
 // knows tells whether the CONFIG that a mark was made under stands before it. One
 // that comes earlier may speak of a time in which records lay in a source that this
 // partition does not wait for yet.
-func (s *State) knows(m *event.Mark) bool {
-	return m.Configs == 0 || s.config != nil && m.Configs <= uint64(s.configNumber)+1
+func (s *State) knows(configs uint64) bool {
+	return configs == 0 || s.config != nil && configs <= uint64(s.configNumber)+1
 }
 
 // configure puts a CONFIG in force. Every payment is judged once more, at its

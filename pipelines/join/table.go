@@ -22,7 +22,7 @@ const (
 // millions of them are nothing to the garbage collector.
 type table struct {
 	buckets  [bucketCount]bucket
-	checksum uint64 // of all payments: the sum of their hashes
+	checksum uint64 // the sum of those of all payments; not kept if unstored
 	count    int
 	room     []byte // a payment on its way into its bucket
 
@@ -127,9 +127,9 @@ func (t *table) waits(b *bucket, hash, sequence uint64) {
 // put, appendTail and drop change a payment and what is counted of all.
 
 func (t *table) put(b *bucket, slot int, hash uint64, packed []byte, slack int) {
-	t.checksum += checksum(packed)
+	t.add(packed, 0)
 	if slot >= 0 {
-		t.checksum -= checksum(b.payment(slot))
+		t.subtract(b.payment(slot), 0)
 		b.replace(slot, packed, slack)
 		return
 	}
@@ -140,7 +140,7 @@ func (t *table) put(b *bucket, slot int, hash uint64, packed []byte, slack int) 
 func (t *table) appendTail(b *bucket, slot int, tail []byte) (packed []byte) {
 	packed = b.payment(slot)
 	at := len(packed)
-	t.checksum -= checksumFrom(packed, at)
+	t.subtract(packed, at)
 	if b.extend(slot, tail) {
 		packed = b.payment(slot)
 	} else {
@@ -148,12 +148,12 @@ func (t *table) appendTail(b *bucket, slot int, tail []byte) (packed []byte) {
 		packed = t.room
 		b.replace(slot, packed, slackOf(len(packed)))
 	}
-	t.checksum += checksumFrom(packed, at)
+	t.add(packed, at)
 	return packed
 }
 
 func (t *table) drop(b *bucket, slot int) {
-	t.checksum -= checksum(b.payment(slot))
+	t.subtract(b.payment(slot), 0)
 	t.count--
 	b.drop(slot)
 }
@@ -164,6 +164,20 @@ func slackOf(n int) int {
 		return growthBytes
 	}
 	return n / 4
+}
+
+// add and subtract keep the checksum, from what depends on byte at on.
+
+func (t *table) add(packed []byte, at int) {
+	if !t.unstored {
+		t.checksum += checksumFrom(packed, at)
+	}
+}
+
+func (t *table) subtract(packed []byte, at int) {
+	if !t.unstored {
+		t.checksum -= checksumFrom(packed, at)
+	}
 }
 
 // checksum of a packed payment: the sum over its parts, so that an event of a large

@@ -37,7 +37,9 @@ func (s *State) Fold(value []byte, out *Output) error {
 		}
 		return s.Drain(out)
 	case wireMark:
-		s.hop.Mark(w.origin.Source, w.markMs)
+		if s.knows(w.markConfigs) {
+			s.hop.Mark(w.origin.Source, w.markMs)
+		}
 		return s.Drain(out)
 	case wireUnusual:
 	}
@@ -63,10 +65,12 @@ const (
 // A wireReader holds one ordinary record; its texts are parts of the record's bytes.
 type wireReader struct {
 	origin event.Origin
-	markMs int64
-	key    string
-	fact   pendingFact
-	names  []byte // room for the name of a capture that has no id of its own
+	// A mark's T, and how many CONFIGs its ingest knew.
+	markMs      int64
+	markConfigs uint64
+	key         string
+	fact        pendingFact
+	names       []byte // room for the name of a capture that has no id of its own
 }
 
 // A field is one of a message: its number, and a number or bytes.
@@ -189,12 +193,16 @@ func (w *wireReader) readOrigin(b []byte) bool {
 func (w *wireReader) readMark(b []byte) bool {
 	r := fields{b: b}
 	var f field
-	w.markMs = 0
+	w.markMs, w.markConfigs = 0, 0
 	for r.next(&f) {
-		if f.number != 1 || f.bytes {
+		switch {
+		case f.number == 1 && !f.bytes:
+			w.markMs = int64(f.v)
+		case f.number == 2 && !f.bytes:
+			w.markConfigs = f.v
+		default:
 			return false
 		}
-		w.markMs = int64(f.v)
 	}
 	return !r.unusual
 }

@@ -95,7 +95,7 @@ func sameAsGenerated(t failer, value []byte) {
 		t.Fatalf("origin %v, want %v", &w.origin, o)
 	}
 	if kind == wireMark {
-		if m := r.GetMark(); m == nil || m.TMs != w.markMs {
+		if m := r.GetMark(); m == nil || m.TMs != w.markMs || m.Configs != w.markConfigs {
 			t.Fatalf("mark %d, want %v", w.markMs, m)
 		}
 		return
