@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -452,5 +453,79 @@ func TestLoadOptions(t *testing.T) {
 	err := stage.Load(t.Context(), log, sim.NewWarehouse(), stage.Assignment{Topic: "raw.capture.v1"}, stage.LoadOptions{Clock: newLoadClock()})
 	if err == nil {
 		t.Error("a topic without a table is loaded")
+	}
+}
+
+// ownSeats are one partition's view of the seats that several share.
+type ownSeats struct {
+	shared stage.Seats
+	// all is how many seats are taken, by any.
+	all    *atomic.Int64
+	seated atomic.Bool
+}
+
+func (s *ownSeats) Take(ctx context.Context) error {
+	if err := s.shared.Take(ctx); err != nil {
+		return err
+	}
+	s.all.Add(1)
+	s.seated.Store(true)
+	return nil
+}
+
+func (s *ownSeats) Give() {
+	s.seated.Store(false)
+	s.all.Add(-1)
+	s.shared.Give()
+}
+
+// TestLoadTakesSeats: of four partitions in a backlog one at a time holds more than a
+// few rows; all of them finish, though one fails, and the seat is given back.
+func TestLoadTakesSeats(t *testing.T) {
+	var taken atomic.Int64
+	shared := stage.NewSeats(1)
+	var running sync.WaitGroup
+	for n := range 4 {
+		var records []stage.Record
+		for i := range 100 {
+			records = append(records, eventAt(t, int64(i)))
+		}
+		log, w := newLoadLog(t, loadTopic, records...), sim.NewWarehouse()
+		seats := &ownSeats{shared: shared, all: &taken}
+		large := 0
+		w.OnInsert = func(b table.Block, _ string) sim.WarehouseFault {
+			if b.Rows > 3 {
+				large++
+				if !seats.seated.Load() || taken.Load() != 1 {
+					t.Errorf("%d rows are inserted; seated %v, %d seats taken", b.Rows, seats.seated.Load(), taken.Load())
+				}
+			}
+			if n == 0 {
+				return sim.WarehouseRequestLost
+			}
+			return sim.WarehouseOK
+		}
+		running.Go(func() {
+			err := loadOnce(t, log, w, loadTopic, stage.LoadOptions{MaxRows: 20, SmallRows: 3, Seats: seats, Interval: time.Hour})
+			if n == 0 && errors.Is(err, sim.ErrReplyLost) {
+				return
+			}
+			if stored := len(w.Inserted(table.Events.Name)); err != nil || stored != len(records) || large == 0 {
+				t.Errorf("%d rows, %d large inserts, error %v", stored, large, err)
+			}
+		})
+	}
+	running.Wait()
+	if taken.Load() != 0 {
+		t.Errorf("%d seats are taken at the end", taken.Load())
+	}
+	if err := shared.Take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// Who waits for a seat ends with its context.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := shared.Take(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v after the end, want the context's", err)
 	}
 }

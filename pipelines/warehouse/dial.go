@@ -62,6 +62,10 @@ const (
 // holds one connection while it inserts.
 const maxConnections = 64
 
+// sendBytes of a block are encoded, compressed and sent at a time, a whole column at
+// least. Every idle connection keeps as much.
+const sendBytes = 1 << 20
+
 // Dial connects and returns when the server has answered. It tries once: a
 // failed handshake is not repeated (there are servers that end at one), and
 // errors.Is(err, ErrUnreachable) tells whether to dial again.
@@ -155,6 +159,7 @@ func (o Options) resolve() (Options, *clickhouse.Options, error) {
 	// Not by a deadline of the context: the driver makes a server setting of it.
 	d.DialTimeout, d.ReadTimeout = o.DialTimeout, o.ReplyTimeout
 	d.MaxOpenConns, d.MaxIdleConns = maxConnections, maxConnections
+	d.MaxCompressionBuffer = sendBytes
 	d.ConnOpenStrategy = clickhouse.ConnOpenInOrder
 	if d.Compression == nil {
 		d.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}

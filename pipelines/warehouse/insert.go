@@ -27,6 +27,10 @@ func insertSettings(token string) clickhouse.Settings {
 		"async_insert":               0,
 		"insert_deduplicate":         1,
 		"insert_deduplication_token": token,
+		// Else the server merges a block by itself before it writes it, row by row: that
+		// took most of an insert. Repeats in a block are merged away later, and readers
+		// that ask for distinct rows do not see them meanwhile.
+		"optimize_on_insert": 0,
 		"deduplicate_blocks_in_dependent_materialized_views": 1,
 	}
 }

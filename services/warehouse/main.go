@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"os"
+	"runtime/debug"
 
 	"settlewatch/pipelines/stage"
 	"settlewatch/schemas/alert"
@@ -11,7 +12,19 @@ import (
 	"settlewatch/services/boot"
 )
 
+const (
+	// seats are how many partitions collect and send a large insert at a time. Two keep
+	// ClickHouse busy while the next is read.
+	seats = 2
+	// heapBytes is where the garbage collector works harder, unless GOMEMLIMIT says
+	// another amount: an insert leaves memory behind that is not needed again.
+	heapBytes = 200 << 20
+)
+
 func main() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(heapBytes)
+	}
 	os.Exit(boot.Main(boot.Service{
 		Name:     "warehouse",
 		About:    "Writes events, payments and alerts to ClickHouse, exactly once in effect.",
@@ -41,8 +54,11 @@ func run(ctx context.Context, r *boot.Run) error {
 		topics = append(topics, k.Topic().Name)
 	}
 	log, rows := r.Watch(kafka), r.Warehouse(tables)
+	large := stage.NewSeats(seats)
 	group := r.Group(kafka, boot.GroupWarehouse, topics...)
 	return group.Run(ctx, r.Own(func(ctx context.Context, a stage.Assignment) error {
-		return stage.Load(ctx, log, rows, a, stage.LoadOptions{Clock: r.Clock(), Refuse: r.RefuseTo(kafka, "warehouse", "rows")})
+		return stage.Load(ctx, log, rows, a, stage.LoadOptions{
+			Clock: r.Clock(), Seats: large, Refuse: r.RefuseTo(kafka, "warehouse", "rows"),
+		})
 	}))
 }
