@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -87,7 +86,7 @@ func (b *Bench) Compare(ctx context.Context, p Plan) ([]Summary, error) {
 // would matter who comes first.
 func (b *Bench) warmUp(ctx context.Context, w Workload, limit time.Duration) error {
 	b.options.Say("a run that does not count, to warm the broker up")
-	if _, err := b.RunOurs(ctx, w, 0, false, limit); err != nil && !errors.Is(err, errTooSlow) {
+	if _, err := b.RunOurs(ctx, w, 0, false, limit); err != nil {
 		return fmt.Errorf("warm up: %w", err)
 	}
 	return nil
