@@ -207,14 +207,14 @@ func (b *builder) batch(id fieldID) string {
 // card_number left out: who knows the rest of a record could else find the
 // number by trying.
 func (d *Decoder) rawHash() (short [16]byte) {
-	sum := sha256.Sum256(d.raw)
-	if d.cardSize > 0 {
-		h := sha256.New()
-		h.Write(d.raw[:d.where[fCardNumber].start])
-		h.Write(d.raw[d.where[fCardNumber].end:])
-		h.Sum(sum[:0])
+	if d.cardSize == 0 {
+		sum := sha256.Sum256(d.raw)
+		return [16]byte(sum[:16])
 	}
-	copy(short[:], sum[:])
+	h := sha256.New()
+	h.Write(d.raw[:d.where[fCardNumber].start])
+	h.Write(d.raw[d.where[fCardNumber].end:])
+	copy(short[:], h.Sum(nil))
 	return short
 }
 

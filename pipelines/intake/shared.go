@@ -84,6 +84,15 @@ func (i *Inspector) Text(text string) *DecodeError {
 	return nil
 }
 
+// Clean tells of a plain text whether Text would let it pass.
+func (i *Inspector) Clean(text string) bool {
+	return len(text) < shortestSecret || i.clean(text)
+}
+
+func (i *Inspector) clean(text string) bool {
+	return len(i.nested.scanner.scan(unsafe.Slice(unsafe.StringData(text), len(text)))) == 0
+}
+
 // SafePath makes a path that contains the record's own names fit to log: card
 // numbers in it are masked, control characters replaced, its length bounded.
 func SafePath(path string) string { return safePath(path) }

@@ -25,8 +25,12 @@ func (f *flattener) scan(r *row, text []byte) bool {
 	if last < 1 || text[0] != '{' || text[last] != '}' {
 		return false
 	}
+	before := r.cells
 	cells := r.cells[:0]
-	at, members, same := 1, 0, r.flat
+	// same: the cells so far have the names of those of the last row. Where a member
+	// has no cell, in this record or the last one, that is to be looked at.
+	at, members, same, moved := 1, 0, r.shape > 0, f.moved
+	f.moved = false
 	for ; ; members++ {
 		at = skipSpaces(text, at)
 		member := ""
@@ -47,10 +51,17 @@ func (f *flattener) scan(r *row, text []byte) bool {
 		if end == 0 {
 			return false
 		}
-		if text[at] == 'n' {
-			same = false // a member without a cell moves those behind it
-		} else {
-			cells = append(cells, cell{member[1 : len(member)-len(`":`)], value})
+		n := len(cells)
+		switch {
+		case text[at] == 'n':
+			moved, f.moved = true, true
+		case same && !moved && n < len(before):
+			cells = cells[:n+1]
+			cells[n].value = value
+		default:
+			name := member[1 : len(member)-len(`":`)]
+			same = same && n < len(before) && before[n].name == name
+			cells = append(cells, cell{name, value})
 		}
 		if at = skipSpaces(text, end); text[at] == '}' {
 			break
@@ -63,10 +74,8 @@ func (f *flattener) scan(r *row, text []byte) bool {
 	if at != last {
 		return false
 	}
-	members++
-	same = same && members == len(f.names)
-	f.names = f.names[:members]
-	r.setFlat(cells, same, len(cells) == members)
+	f.names = f.names[:members+1]
+	r.setFlat(cells, same && len(cells) == len(before))
 	return true
 }
 

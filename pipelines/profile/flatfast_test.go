@@ -161,7 +161,7 @@ func TestDecoderForgetsNothingWrong(t *testing.T) {
 	}
 }
 
-func encodeAll(t *testing.T, events []*event.Event) string {
+func encodeAll(t testing.TB, events []*event.Event) string {
 	t.Helper()
 	var all []string
 	for _, e := range events {

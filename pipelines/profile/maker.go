@@ -9,9 +9,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/expr-lang/expr/vm"
-	"github.com/go-json-experiment/json/jsontext"
 
-	"settlewatch/pipelines/calendar"
 	"settlewatch/pipelines/intake"
 	"settlewatch/schemas/event"
 )
@@ -26,6 +24,7 @@ type maker struct {
 	row         *row
 	environment *environment
 	machine     vm.VM
+	plan        *plan // nil: rows cannot be made by one
 	inspector   intake.Inspector
 	decoders    [intake.Settlement + 1]*intake.Decoder
 	// names are the verdicts on the names of columns and paths, by name.
@@ -76,6 +75,7 @@ func newMaker(p *Profile, m *mapping, base string) (*maker, error) {
 		}
 		k.decoders[feed] = d
 	}
+	k.plan = k.newPlan()
 	k.machine.MemoryBudget = nodesMax
 	k.environment = newEnvironment(&k.row, m.amounts, base)
 	if v := m.fileDate; v != nil && v.origin != fromColumn && base != "" {
@@ -130,6 +130,9 @@ func (k *maker) make(r *row) ([]Record, *intake.DecodeError) {
 		return nil, r.err
 	}
 	k.row, k.content = r, ""
+	if records, ok := k.planned(r); ok {
+		return records, nil
+	}
 	if v := k.m.fileDate; v != nil && v.origin == fromColumn && !k.lone {
 		if err := k.readFileDate(); err != nil {
 			return nil, err
@@ -294,52 +297,6 @@ func (k *maker) located(recipe *recipe, err error) *intake.DecodeError {
 	return refuse(name, decode.Reason, decode.Detail)
 }
 
-// write puts the documented record together.
-func (k *maker) write(recipe *recipe, kind string, feed intake.Feed) *intake.DecodeError {
-	k.json = append(k.json[:0], `{"type":`...)
-	k.json = appendText(k.json, kind)
-	currency := ""
-	if recipe.currency != nil {
-		var reason intake.Reason
-		var detail string
-		if currency, reason, detail = k.text(recipe.currency); reason != "" {
-			return refuse(recipe.currency.name("currency"), reason, detail)
-		}
-	}
-	var late []rule // file_id has no part in what a row says
-	lineID, occurrence := false, false
-	for _, rule := range recipe.rules {
-		t := &targets[rule.target]
-		if t.document == "" {
-			continue
-		}
-		if t.name == "file_id" {
-			late = append(late, rule)
-			continue
-		}
-		written, err := k.field(rule, currency)
-		if err != nil {
-			return err
-		}
-		lineID = lineID || written && t.name == "line_id"
-		occurrence = occurrence || written && t.name == "occurrence"
-	}
-	k.leftovers()
-	if feed == intake.Settlement && !lineID && !occurrence {
-		if n := k.occurrence(xxhash.Sum64(k.json)); n > 1 {
-			k.json = append(k.json, `,"occurrence":`...)
-			k.json = strconv.AppendUint(k.json, uint64(n), 10)
-		}
-	}
-	for _, rule := range late {
-		if _, err := k.field(rule, currency); err != nil {
-			return err
-		}
-	}
-	k.json = append(k.json, '}')
-	return nil
-}
-
 // occurrence is which of the equal rows of this file it is, from 1.
 func (k *maker) occurrence(content uint64) uint32 {
 	if k.lone {
@@ -363,185 +320,4 @@ func (k *maker) contentID() string {
 	id := event.NewID(parts...)
 	k.content = id.String() + "-" + strconv.FormatUint(uint64(k.occurrence(xxhash.Sum64(id[:]))), 10)
 	return k.content
-}
-
-// leftovers are what no field of the profile takes: kept, counted and part of
-// what the row says.
-func (k *maker) leftovers() {
-	for i := range k.row.cells {
-		c := &k.row.cells[i]
-		name := k.place(i, c.name).leftover
-		if c.value == "" || name == "" {
-			continue
-		}
-		k.json = append(k.json, ',')
-		k.json = append(k.json, name...)
-		k.json = append(k.json, ':')
-		k.json = appendText(k.json, c.value)
-	}
-}
-
-// leftoverName keeps a column apart from the documented field of the same name.
-func leftoverName(name string) string {
-	if _, documented := fieldByDocument[name]; documented || name == "type" {
-		return "raw." + name
-	}
-	return name
-}
-
-// field appends one member; absent ones are left out.
-func (k *maker) field(r rule, currency string) (written bool, problem *intake.DecodeError) {
-	t, v := &targets[r.target], r.value
-	text, reason, detail := k.text(v)
-	if reason == "" && text != "" {
-		written = true
-		k.json = append(k.json, members[r.target]...)
-		reason, detail = k.fieldValue(t.class, v, text, currency)
-	}
-	if reason != "" {
-		return false, refuse(v.name(t.name), reason, detail)
-	}
-	return written, nil
-}
-
-func (k *maker) fieldValue(c class, v *value, text, currency string) (intake.Reason, string) {
-	switch c {
-	case classAmount:
-		amountMinor, reason, detail := v.amounts.minorUnits(text, currency)
-		k.json = strconv.AppendInt(k.json, amountMinor, 10)
-		return reason, detail
-	case classCount:
-		n, ok := readInteger(strings.TrimSpace(text))
-		if !ok {
-			return intake.ReasonNotInteger, "want a whole number"
-		}
-		k.json = strconv.AppendInt(k.json, n, 10)
-	case classBool:
-		switch strings.ToLower(text) {
-		case "true", "yes", "y", "1":
-			k.json = append(k.json, "true"...)
-		case "false", "no", "n", "0":
-			k.json = append(k.json, "false"...)
-		default:
-			return intake.ReasonUnknownValue, "want true, yes, y or 1, or else false, no, n or 0"
-		}
-	case classDate, classInstant:
-		k.json = append(k.json, '"')
-		if c == classInstant {
-			var done bool
-			if k.json, done = v.canonical(k.json, text); done {
-				k.json = append(k.json, '"')
-				return "", ""
-			}
-		}
-		moment, _, ok := v.instant(text)
-		if !ok {
-			return intake.ReasonBadDate, "not in the profile's layout, or not in 2000 to 2099"
-		}
-		if c == classDate {
-			k.json = moment.In(v.zone).AppendFormat(k.json, time.DateOnly)
-		} else {
-			k.json = moment.AppendFormat(k.json, "2006-01-02T15:04:05.999Z07:00")
-		}
-		k.json = append(k.json, '"')
-	default:
-		if k.row.plain && v.verbatim() {
-			k.json = quote(k.json, text)
-		} else {
-			k.json = appendText(k.json, text)
-		}
-	}
-	return "", ""
-}
-
-// appendText writes a JSON string. The readers have refused what is no UTF-8.
-func appendText(dst []byte, text string) []byte {
-	if intake.Plain(text) {
-		return quote(dst, text)
-	}
-	dst, _ = jsontext.AppendQuote(dst, text)
-	return dst
-}
-
-func quote(dst []byte, text string) []byte {
-	dst = append(dst, '"')
-	dst = append(dst, text...)
-	return append(dst, '"')
-}
-
-// finish adds what the documented record cannot say.
-func (k *maker) finish(recipe *recipe, e *event.Event, record Record) (Record, *intake.DecodeError) {
-	if e.Provenance == nil {
-		e.Provenance = &event.Provenance{}
-	}
-	e.Provenance.Profile, e.Provenance.ProfileVersion = k.profile, k.version
-	arrived := false
-	for _, rule := range recipe.rules {
-		t := &targets[rule.target]
-		if t.document != "" && (t.name != "business_time" || rule.value.ownZone()) {
-			continue
-		}
-		text, reason, detail := k.text(rule.value)
-		if reason == "" && text != "" {
-			reason, detail = k.extra(t, rule.value, text, e, &record)
-			arrived = arrived || t.class == classArrival
-		}
-		if reason != "" {
-			return record, refuse(rule.value.name(t.name), reason, detail)
-		}
-	}
-	if arrived || k.kafka {
-		return record, nil
-	}
-	if e.Time == nil || e.Time.BusinessMs == nil {
-		return record, refuse("arrival", intake.ReasonMissingField, "the record has neither an arrival nor a business time")
-	}
-	record.ArrivalMs = e.Time.GetBusinessMs()
-	return record, nil
-}
-
-func (k *maker) extra(t *target, v *value, text string, e *event.Event, record *Record) (intake.Reason, string) {
-	switch t.class {
-	case classArrival:
-		if k.kafka {
-			return "", ""
-		}
-		if ms, ok := v.utc(text); ok {
-			record.ArrivalMs = ms
-			return "", ""
-		}
-		moment, _, ok := v.instant(text)
-		if !ok {
-			return intake.ReasonBadDate, "not in the profile's layout, or not in 2000 to 2099"
-		}
-		record.ArrivalMs = moment.UnixMilli()
-	case classInstant: // business_time
-		if _, fromProfile, ok := v.instant(text); ok && fromProfile && e.Time != nil {
-			e.Time.ZoneFrom = "profile"
-		}
-	case classCycle:
-		if calendar.CheckCycle(text) != nil {
-			return intake.ReasonUnknownValue, "want a cycle such as T+1 or D+1"
-		}
-		if e.Due == nil {
-			e.Due = &event.Due{}
-		}
-		e.Due.Cycle = text
-	case classOutcome:
-		outcome, known := outcomes[text]
-		if !known {
-			return intake.ReasonUnknownValue, "none of the outcomes"
-		}
-		e.Outcome = outcome
-	default: // the documented record's own, written before
-	}
-	return "", ""
-}
-
-var outcomes = map[string]event.Outcome{
-	"unknown":   event.Outcome_OUTCOME_UNKNOWN,
-	"requested": event.Outcome_OUTCOME_REQUESTED,
-	"accepted":  event.Outcome_OUTCOME_ACCEPTED,
-	"failed":    event.Outcome_OUTCOME_FAILED,
-	"rejected":  event.Outcome_OUTCOME_REJECTED,
 }

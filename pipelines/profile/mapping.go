@@ -59,6 +59,8 @@ type recipe struct {
 	kind     *value
 	currency *value
 	rules    []rule
+	// extras are those of the rules that say what the documented record cannot.
+	extras []rule
 }
 
 // rule fills one field.
@@ -116,6 +118,11 @@ func (m *mapping) settle() {
 		}
 	}
 	for _, recipe := range m.recipes {
+		for _, rule := range recipe.rules {
+			if t := &targets[rule.target]; t.document == "" || t.name == "business_time" && !rule.value.ownZone() {
+				recipe.extras = append(recipe.extras, rule)
+			}
+		}
 		for _, rule := range append([]rule{{target: -1, value: recipe.kind}}, recipe.rules...) {
 			document := ""
 			if rule.target >= 0 {

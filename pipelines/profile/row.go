@@ -14,9 +14,11 @@ type row struct {
 	cells []cell
 	// index of the cells by name.
 	index map[string]int
-	// flat: the cells have the names, in the order, of the last record that a
-	// flattener scanned, and index is theirs.
-	flat bool
+	// shape numbers the names of the cells and their order: rows of one reader with
+	// one shape have the same, and the same index. 0: the names are this row's own.
+	shape int
+	// shapes have been numbered so far.
+	shapes int
 	// plain: the cells' texts are the same between the quotes of a JSON string.
 	plain bool
 	// outer are values from outside of the record, by path with a leading '/'.
@@ -41,23 +43,25 @@ func (r *row) refused(err *intake.DecodeError) {
 }
 
 func (r *row) clear() {
-	r.cells, r.flat, r.plain = r.cells[:0], false, false
+	r.cells, r.shape, r.plain = r.cells[:0], 0, false
 	if r.index == nil {
 		r.index = map[string]int{}
 	}
 	clear(r.index)
 }
 
-// setFlat gives the row its cells at once. If they are the same ones as before,
-// their index stays; whole tells whether the next row may be the same as this.
-func (r *row) setFlat(cells []cell, same, whole bool) {
+// setFlat gives the row its cells at once. If they have the names of the ones before,
+// their index and shape stay.
+func (r *row) setFlat(cells []cell, same bool) {
 	if !same {
 		r.clear()
 		for i := range cells {
 			r.index[cells[i].name] = i
 		}
+		r.shapes++
+		r.shape = r.shapes
 	}
-	r.cells, r.flat, r.plain = cells, whole, true
+	r.cells, r.plain = cells, true
 }
 
 // value is the text of a column or path; empty where there is none.

@@ -25,6 +25,8 @@ type flattener struct {
 	// names are those of the last record that was scanned, quoted and with
 	// their colons.
 	names []string
+	// moved: not all of them had a cell.
+	moved bool
 }
 
 func (f *flattener) json(r *row, text []byte) *intake.DecodeError {

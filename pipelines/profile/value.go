@@ -216,10 +216,15 @@ func (v *value) canonical(dst []byte, text string) ([]byte, bool) {
 // utc reads such an instant as Unix milliseconds, faster than a layout can.
 func (v *value) utc(text string) (ms int64, ok bool) {
 	const seconds, milliseconds = len("2006-01-02T15:04:05Z"), len("2006-01-02T15:04:05.000Z")
-	if v.layouts[0] != layoutRFC3339 || v.atMs >= 0 || v.days != 0 || len(text) != seconds && len(text) != milliseconds || text[len(text)-1] != 'Z' {
+	if !v.mayBeUTC() || len(text) != seconds && len(text) != milliseconds || text[len(text)-1] != 'Z' {
 		return 0, false
 	}
 	return intake.Instant(text)
+}
+
+// mayBeUTC tells whether there are such instants.
+func (v *value) mayBeUTC() bool {
+	return v.layouts[0] == layoutRFC3339 && v.atMs < 0 && v.days == 0
 }
 
 // ownZone tells whether no layout leaves the zone to the profile.
