@@ -24,8 +24,8 @@ type Keeper struct {
 	// Records of the log after which one is made before its time; 0 for no bound. What
 	// comes while one is being made counts for the next.
 	Records int64
-	Clock  stage.Clock
-	Logger *slog.Logger
+	Clock   stage.Clock
+	Logger  *slog.Logger
 	// Kept is told of the newest checkpoint, its time in Unix milliseconds; nil is silent.
 	Kept func(partition int32, atMs int64)
 

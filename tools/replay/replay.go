@@ -7,10 +7,12 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"settlewatch/pipelines/stage"
+	"settlewatch/schemas/topic"
 )
 
 // fetchWait is how long one fetch waits for records that are known to be there.
@@ -26,6 +28,28 @@ type CutError struct {
 
 func (e *CutError) Error() string {
 	return fmt.Sprintf("%s/%d holds offsets %d to %d, and %d to %d are needed", e.Topic, e.Partition, e.First, e.End, e.From, e.Until)
+}
+
+// ErrBeginning is a payment log whose beginning is gone, without a checkpoint that a
+// fold could begin with instead.
+var ErrBeginning = errors.New("the payment log does not reach back to its beginning, and there is no whole checkpoint within it")
+
+// Checkpoint is the newest state of a partition of the payment log that a fold up to an
+// offset can begin with, in a log that begins at first.
+func Checkpoint(ctx context.Context, checkpoints stage.Checkpoints, partition int32, first, until int64) (stage.Stored, error) {
+	if checkpoints == nil {
+		return stage.Stored{}, fmt.Errorf("%w (the log begins at offset %d)", ErrBeginning, first)
+	}
+	at, found, err := checkpoints.Latest(ctx, partition)
+	switch {
+	case err != nil:
+		return stage.Stored{}, fmt.Errorf("read the newest checkpoint in %s: %w", topic.Checkpoints.Name, err)
+	case !found:
+		return stage.Stored{}, fmt.Errorf("%w (the log begins at offset %d)", ErrBeginning, first)
+	case at.Offset < first || at.Offset > until:
+		return stage.Stored{}, fmt.Errorf("%w (the log begins at offset %d, the newest checkpoint is at %d, and the fold goes up to %d)", ErrBeginning, first, at.Offset, until)
+	}
+	return at, nil
 }
 
 // Bounds of a partition: the first offset that exists and the one after the last.

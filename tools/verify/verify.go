@@ -82,9 +82,6 @@ func (r *Report) Equal() bool {
 // again: it was rolled back, wiped or rebuilt.
 var ErrMoves = errors.New("the stored state keeps moving back while it is verified")
 
-// ErrBeginning is a log whose beginning is gone, without a checkpoint to begin with.
-var ErrBeginning = errors.New("the log does not reach back to its beginning, and there is no checkpoint at or before the stored offset")
-
 const (
 	attempts     = 3
 	viewAttempts = 100
@@ -198,15 +195,9 @@ func (r *run) begin(ctx context.Context, partition int32) (*comparison, error) {
 }
 
 func (c *comparison) fromCheckpoint(ctx context.Context, first, stored int64) error {
-	if c.run.Checkpoints == nil {
-		return fmt.Errorf("%w (the log begins at offset %d)", ErrBeginning, first)
-	}
-	at, found, err := c.run.Checkpoints.Latest(ctx, c.part.Partition)
+	at, err := replay.Checkpoint(ctx, c.run.Checkpoints, c.part.Partition, first, stored)
 	if err != nil {
 		return err
-	}
-	if !found || at.Offset < first || at.Offset > stored {
-		return fmt.Errorf("%w (the log begins at offset %d)", ErrBeginning, first)
 	}
 	buckets := make([]join.Bucket, len(at.Buckets))
 	for i, b := range at.Buckets {

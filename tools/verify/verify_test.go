@@ -19,6 +19,7 @@ import (
 	"settlewatch/pipelines/statestore"
 	"settlewatch/schemas/event"
 	"settlewatch/schemas/topic"
+	"settlewatch/tools/replay"
 	"settlewatch/tools/replay/replaytest"
 	"settlewatch/tools/verify"
 )
@@ -283,7 +284,7 @@ func TestFromACheckpoint(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 	}
-	if _, err := w.verify(verify.Options{}); !errors.Is(err, verify.ErrBeginning) {
+	if _, err := w.verify(verify.Options{}); !errors.Is(err, replay.ErrBeginning) {
 		t.Errorf("without checkpoints: %v", err)
 	}
 }

@@ -31,6 +31,12 @@ func (r *Report) WriteText(out io.Writer, limit int) error {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d records of the log, replayed under rules %s; nothing was published\n\n%s\n", r.Records, r.Rules, t.Render())
+	for _, begin := range r.Begins {
+		fmt.Fprintf(&b, "\npartition %d begins with the checkpoint at offset %d: the other rules come into force there", begin.Partition, begin.Offset)
+	}
+	if len(r.Begins) > 0 {
+		b.WriteString("\nwhat was said before a checkpoint stands on both sides\n")
+	}
 	if !r.Differs() {
 		b.WriteString("\nno alert would be another\n")
 	}
@@ -80,7 +86,11 @@ func (s Standing) text() string {
 	if err != nil {
 		amount = fmt.Sprintf("%d minor units of", s.AmountMinor)
 	}
-	return fmt.Sprintf("%s %s %s, opened %s", s.Status, amount, s.Currency, s.Opened)
+	opened := s.Opened
+	if opened == "" {
+		opened = "before the checkpoint"
+	}
+	return fmt.Sprintf("%s %s %s, opened %s", s.Status, amount, s.Currency, opened)
 }
 
 // WriteJSON prints one change a line, and the summary as the last line.

@@ -5,13 +5,15 @@
 // the alerts that the log gives and those that it would give. Nothing is written.
 // Guaranteed: both sides are folds of the same records by the same join, so that
 // every difference comes from the rules; the payments of one partition are in memory
-// twice, and no more.
+// twice, and once more as stored where the fold begins with a checkpoint.
+//
+// A log that was cut begins with a checkpoint, and there the other rules come into
+// force: what was said before it stands, on both sides.
 package whatif
 
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -34,6 +36,10 @@ type Options struct {
 	// of the log's own configurations: what is asked is another judgement of what
 	// arrived, not another arrival.
 	Config *event.Config
+	// Checkpoints are where a fold begins whose log does not begin at 0; nil for none.
+	Checkpoints stage.Checkpoints
+	// FromCheckpoint begins every partition with its newest checkpoint.
+	FromCheckpoint bool
 	// FromMs and UntilMs bound the moments judged, Unix milliseconds: only alerts with
 	// a revision in between are compared, as they stand at UntilMs. 0 is open.
 	FromMs, UntilMs int64
@@ -49,8 +55,9 @@ type Standing struct {
 	Currency     string       `json:"currency"`
 	MomentJudged string       `json:"moment_judged"`
 	EvidenceDue  string       `json:"evidence_due,omitempty"`
-	// Opened is when the first revision was judged.
-	Opened string `json:"opened"`
+	// Opened is when the first revision was judged; empty where that was before the
+	// checkpoint that the fold began with.
+	Opened string `json:"opened,omitempty"`
 }
 
 // same tells whether a person would call two standings the same alert; rules and
@@ -83,8 +90,10 @@ type Counts struct {
 
 // Report is the difference.
 type Report struct {
-	Records int64    `json:"records"`
-	Rules   string   `json:"rules"`
+	Records int64  `json:"records"`
+	Rules   string `json:"rules"`
+	// Begins are the partitions that were not folded from offset 0.
+	Begins  []Begin  `json:"begins,omitempty"`
 	Counts  []Counts `json:"counts"`
 	Changes []Change `json:"-"`
 }
@@ -92,35 +101,26 @@ type Report struct {
 // Differs tells whether an alert would be another.
 func (r *Report) Differs() bool { return len(r.Changes) > 0 }
 
-// ErrBeginning is a log whose beginning is gone: a payment's history may be there.
-var ErrBeginning = errors.New("the payment log does not reach back to its beginning, so what other rules would have made of it is not known")
-
 // Run replays every partition.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	n, err := o.Log.Partitions(ctx, topic.PaymentLog.Name)
 	if err != nil {
 		return nil, fmt.Errorf("partitions of %s: %w", topic.PaymentLog.Name, err)
 	}
-	ends := make([]int64, n)
-	var total int64
+	r := &run{Options: o, report: &Report{Rules: o.Config.GetRules()}}
+	begins, ends := make([]int64, n), make([]int64, n)
 	for p := range ends {
-		first, end, err := replay.Bounds(ctx, o.Log, topic.PaymentLog.Name, int32(p))
-		if err != nil {
-			return nil, err
+		if begins[p], ends[p], err = r.bounds(ctx, int32(p)); err != nil {
+			return nil, fmt.Errorf("partition %d: %w", p, err)
 		}
-		if first > 0 {
-			return nil, fmt.Errorf("partition %d begins at offset %d: %w", p, first, ErrBeginning)
-		}
-		ends[p] = end
-		total += end
+		r.total += ends[p] - begins[p]
 	}
-	r := &run{Options: o, total: total, report: &Report{Rules: o.Config.GetRules()}}
 	for _, k := range alert.Kinds {
 		r.report.Counts = append(r.report.Counts, Counts{Kind: k})
 	}
 	for p, end := range ends {
-		if err := r.partition(ctx, int32(p), end); err != nil {
-			return nil, err
+		if err := r.partition(ctx, int32(p), begins[p], end); err != nil {
+			return nil, fmt.Errorf("partition %d: %w", p, err)
 		}
 	}
 	slices.SortFunc(r.report.Changes, func(a, b Change) int {
@@ -156,18 +156,23 @@ type standing struct {
 	kind   alert.Kind
 	key    string
 	within bool // a revision lies between FromMs and UntilMs
+	// known: the checkpoint that the fold began with holds an earlier revision.
+	known bool
 }
 
-func newSide() *side {
-	s := &side{state: join.New(), standing: map[string]*standing{}}
-	s.state.NotStored()
-	return s
+func newSide(state *join.State) *side {
+	state.NotStored()
+	return &side{state: state, standing: map[string]*standing{}}
 }
 
-func (r *run) partition(ctx context.Context, partition int32, end int64) error {
-	before, after := newSide(), newSide()
+func (r *run) partition(ctx context.Context, partition int32, first, end int64) error {
+	start, err := r.start(ctx, partition, first, end)
+	if err != nil {
+		return err
+	}
+	before, after := start.before, start.after
 	var record event.LogRecord
-	err := replay.Records(ctx, r.Log, topic.PaymentLog.Name, partition, 0, end, func(raw *stage.Record) error {
+	err = replay.Records(ctx, r.Log, topic.PaymentLog.Name, partition, start.offset, end, func(raw *stage.Record) error {
 		if r.done++; r.done%4096 == 0 && r.Progress != nil {
 			r.Progress(r.done, r.total)
 		}
@@ -197,6 +202,9 @@ func (r *run) partition(ctx context.Context, partition int32, end int64) error {
 			}
 			r.take(s)
 		}
+	}
+	if err := start.complete(); err != nil {
+		return err
 	}
 	r.compare(before, after)
 	return nil
@@ -247,8 +255,10 @@ func (r *run) take(s *side) {
 		}
 		at := s.standing[a.ID]
 		if at == nil {
-			at = &standing{kind: a.Kind, key: a.PaymentKey}
-			at.Opened = a.MomentJudged
+			at = &standing{kind: a.Kind, key: a.PaymentKey, known: a.Revision > 1}
+			if !at.known {
+				at.Opened = a.MomentJudged
+			}
 			s.standing[a.ID] = at
 		}
 		at.Revision, at.Status, at.AmountMinor, at.Currency, at.MomentJudged = a.Revision, a.Status, a.AmountMinor, a.Currency, a.MomentJudged

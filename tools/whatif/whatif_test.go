@@ -2,15 +2,22 @@ package whatif_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"settlewatch/pipelines/checkpoint"
+	"settlewatch/pipelines/sim"
+	"settlewatch/pipelines/stage"
 	"settlewatch/schemas/alert"
 	"settlewatch/schemas/event"
 	"settlewatch/schemas/topic"
+	"settlewatch/tools/replay"
 	"settlewatch/tools/replay/replaytest"
 	"settlewatch/tools/whatif"
 )
@@ -121,12 +128,155 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// checkpoints has one of each partition where that many records are folded.
+func checkpoints(t *testing.T, log *sim.Log, partitions int32, at int64) *checkpoint.Store {
+	t.Helper()
+	log.LimitBatch(int(at))
+	defer log.LimitBatch(1000)
+	kept := &checkpoint.Store{Log: log}
+	for p := range partitions {
+		state := sim.NewState()
+		ctx, cancel := context.WithCancel(t.Context())
+		j := &stage.Joiner{
+			Log: silent{log}, State: func(int32) stage.State { return state.Owner() }, Clock: stopped{}, Logger: slog.New(slog.DiscardHandler),
+		}
+		err := j.Own(ctx, stage.Assignment{
+			Topic: topic.PaymentLog.Name, Partition: p, Offset: stage.None, Commit: func(context.Context, int64) error { cancel(); return nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored, err := state.Owner().Load(t.Context())
+		if err == nil {
+			_, err = kept.Save(t.Context(), p, stored)
+		}
+		if err != nil || stored.Offset != at {
+			t.Fatalf("a checkpoint at offset %d (%v)", stored.Offset, err)
+		}
+	}
+	return kept
+}
+
+// silent publishes nothing.
+type silent struct{ *sim.Log }
+
+func (silent) Append(context.Context, ...stage.Outgoing) error { return nil }
+
+type stopped struct{}
+
+func (stopped) Now() time.Time { return time.Unix(0, 0) }
+
+func (stopped) Sleep(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+
+// A log that was cut begins with its checkpoint: the same rules make no difference, and
+// other ones do from there on.
+func TestFromACheckpoint(t *testing.T) {
+	const at = 34 // sales and the first marks
+	log := replaytest.Log(t, 1, payments)
+	whole, err := whatif.Run(t.Context(), whatif.Options{Log: log, Config: replaytest.Config(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := whatif.Options{Log: log, Config: replaytest.Config(t), Checkpoints: checkpoints(t, log, 1, at), FromCheckpoint: true}
+	if r, err := whatif.Run(t.Context(), o); err != nil || r.Differs() || len(r.Begins) != 1 || r.Begins[0].Offset != at {
+		t.Errorf("the same rules from a checkpoint: %+v (%v)", r, err)
+	}
+	if err := log.Trim(topic.PaymentLog.Name, 0, at-1); err != nil {
+		t.Fatal(err)
+	}
+	o.FromCheckpoint = false
+	same, err := whatif.Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if same.Differs() || !slices.Equal(same.Counts, whole.Counts) || same.Records >= whole.Records {
+		t.Errorf("the same rules from a checkpoint: %+v, want %+v", same.Counts, whole.Counts)
+	}
+	o.Config.Groups[0].Terms.Cycle = "T+3"
+	r, err := whatif.Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := counts(t, r, alert.PaidUnsettled); got.OnlyBefore != payments/4 || got.Changed != payments/4 {
+		t.Errorf("T+3 from a checkpoint: %+v", got)
+	}
+	var text bytes.Buffer
+	if err := r.WriteText(&text, 0); err != nil || !strings.Contains(text.String(), "partition 0 begins with the checkpoint at offset 34") {
+		t.Errorf("(%v)\n%s", err, text.String())
+	}
+	// Beyond it the log cannot be cut.
+	if err := log.Trim(topic.PaymentLog.Name, 0, at+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := whatif.Run(t.Context(), o); !errors.Is(err, replay.ErrBeginning) {
+		t.Errorf("a log that was cut beyond its checkpoint: %v", err)
+	}
+}
+
+// How alerts stood before the checkpoint cannot be asked.
+func TestWindowBeforeTheCheckpoint(t *testing.T) {
+	log := replaytest.Log(t, 1, payments)
+	o := whatif.Options{Log: log, Config: replaytest.Config(t), Checkpoints: checkpoints(t, log, 1, 34), FromCheckpoint: true}
+	o.UntilMs = time.Date(2026, 3, 2, 1, 0, 0, 0, time.UTC).UnixMilli()
+	if _, err := whatif.Run(t.Context(), o); !errors.Is(err, whatif.ErrWindow) {
+		t.Errorf("a window that ends before the checkpoint: %v", err)
+	}
+}
+
+// What was said before the checkpoint stands: an alert that the other rules take back
+// is one that stands now, not a new one.
+func TestSaidBeforeTheCheckpoint(t *testing.T) {
+	log := replaytest.Log(t, 1, payments)
+	records, err := log.Records(topic.PaymentLog.Name, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := whatif.Options{Log: log, Config: replaytest.Config(t), FromCheckpoint: true}
+	o.Checkpoints = checkpoints(t, log, 1, int64(len(records)-4)) // all is said
+	if r, err := whatif.Run(t.Context(), o); err != nil || r.Differs() {
+		t.Errorf("the same rules: %+v (%v)", r, err)
+	}
+	o.Config.Groups[0].Terms.Cycle = "T+9"
+	r, err := whatif.Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Those that are still unsettled are owed later under T+9.
+	if got := counts(t, r, alert.PaidUnsettled); got.Changed != payments/4 || got.OpenBefore != payments/4 || got.OpenAfter != 0 || got.OnlyAfter != 0 {
+		t.Errorf("T+9: %+v", got)
+	}
+	for _, c := range r.Changes {
+		if c.Before == nil || c.Before.Status != alert.Open || c.Before.Opened != "" || c.After == nil || c.After.Status == alert.Open || c.After.Opened != "" {
+			t.Errorf("%+v is changed to %+v", c.Before, c.After)
+		}
+	}
+}
+
+// A checkpoint of another log is none.
+func TestACheckpointOfAnotherLog(t *testing.T) {
+	log := replaytest.Log(t, 1, payments)
+	o := whatif.Options{Log: log, Config: replaytest.Config(t), FromCheckpoint: true, Checkpoints: checkpoints(t, log, 1, 30)}
+	records, err := log.Records(topic.PaymentLog.Name, 0)
+	if err == nil {
+		err = log.Recreate(topic.PaymentLog.Name)
+	}
+	if err == nil {
+		err = log.Append(t.Context(), stage.Outgoing{Topic: topic.PaymentLog.Name, Records: records[1:]})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := whatif.Run(t.Context(), o); !errors.Is(err, stage.ErrLogChanged) {
+		t.Errorf("it ends with: %v", err)
+	}
+}
+
 func TestRefusesHalfALog(t *testing.T) {
 	log := replaytest.Log(t, 2, payments)
 	if err := log.Trim(topic.PaymentLog.Name, 1, 3); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := whatif.Run(t.Context(), whatif.Options{Log: log, Config: replaytest.Config(t)}); !errors.Is(err, whatif.ErrBeginning) {
+	if _, err := whatif.Run(t.Context(), whatif.Options{Log: log, Config: replaytest.Config(t)}); !errors.Is(err, replay.ErrBeginning) {
 		t.Errorf("it ends with: %v", err)
 	}
 	config := replaytest.Config(t)
