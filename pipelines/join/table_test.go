@@ -96,3 +96,42 @@ func applyDelta(t *table, delta []byte) error {
 	}
 	return nil
 }
+
+// twins have one place: they were looked for.
+var twins = [2]event.PaymentKey{"acq1|o|2887304", "acq1|o|5504943"}
+
+// Two payments that only their keys tell apart are logged whole, and each keeps its own.
+func TestTwoPaymentsOfOnePlace(t *testing.T) {
+	keys := twins
+	if a, b := hashKey(keys[0]), hashKey(keys[1]); bucketOf(a) != bucketOf(b) || uint32(a) != uint32(b) {
+		t.Fatal("the keys have two places")
+	}
+	one, other := newTable(), newTable()
+	extend := func(key event.PaymentKey, tail string) {
+		b, slot := one.find(key, hashKey(key))
+		one.extend(b, slot, hashKey(key), []byte(tail))
+	}
+	begin := func(key event.PaymentKey) {
+		b, slot := one.find(key, hashKey(key))
+		one.set(b, slot, hashKey(key), appendHead(nil, 0, key, 0, 0, &template{}))
+	}
+	begin(keys[0])
+	extend(keys[0], "alone")
+	begin(keys[1])
+	extend(keys[0], "first")
+	extend(keys[1], "second")
+	b, slot := one.find(keys[0], hashKey(keys[0]))
+	h, err := peek(b.payment(slot))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one.rehead(b, slot, hashKey(keys[0]), &h, newHead{flags: flagPlain}, []byte("again"))
+	if err := applyDelta(other, one.delta.take(1)); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		if !bytes.Equal(other.get(key), one.get(key)) {
+			t.Errorf("%s is loaded as %q, it is %q", key, other.get(key), one.get(key))
+		}
+	}
+}
