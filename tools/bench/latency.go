@@ -311,13 +311,13 @@ func (l *live) result(watch *stopwatch) LatencyResult {
 	r := LatencyResult{
 		EventsPerSecond: l.plan.EventsPerSecond,
 		Written:         float64(l.feeder.written) / l.plan.played().Seconds(),
-		Cores:           map[string]float64{}, Others: others(watch.began, watch.ended, watch.pids),
+		Cores:           map[string]float64{},
 	}
 	used, other := watch.used()
 	for name, cpu := range used {
 		r.Cores[name] = cpu / watch.seconds()
 	}
-	r.OtherCPUSeconds = other
+	r.OtherCPUSeconds, r.Others = other, others(watch.began, watch.ended, watch.pids, other)
 	missing := map[alert.Kind]int64{}
 	for e := range l.certain {
 		missing[e.Kind]++

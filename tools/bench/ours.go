@@ -49,7 +49,9 @@ type ours struct {
 	redisArgs  []string
 	redis      []*servers.Redis
 	clickHouse *servers.ClickHouse // nil: without the warehouse
-	tables     *warehouse.Warehouse
+	// clickHouseBytes bound its memory; 0 is the default.
+	clickHouseBytes int64
+	tables          *warehouse.Warehouse
 
 	processes map[string]*process.Process
 	// listening has room for every service: each tells its address once.
@@ -294,7 +296,9 @@ func (o *ours) startClickHouse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.clickHouse, err = servers.StartClickHouse(ctx, servers.ClickHouseOptions{Options: o.bench.serverOptions(clickHouseName, log)})
+	o.clickHouse, err = servers.StartClickHouse(ctx, servers.ClickHouseOptions{
+		Options: o.bench.serverOptions(clickHouseName, log), MemoryBytesMax: o.clickHouseBytes,
+	})
 	if err != nil {
 		return err
 	}

@@ -112,7 +112,7 @@ func (s *stopwatch) result(variant string, w Workload) Result {
 		Variant: variant, Payments: w.Payments, Events: events, Seconds: seconds,
 		EventsPerSecond:      float64(events) / seconds,
 		CPUSecondsPerMillion: make(map[string]float64, len(s.pids)), PeakBytes: s.peaks,
-		OtherCPUSeconds: other, Others: others(s.began, s.ended, s.pids),
+		OtherCPUSeconds: other, Others: others(s.began, s.ended, s.pids, other),
 	}
 	for name, cpu := range used {
 		perMillion := cpu * 1e6 / float64(events)

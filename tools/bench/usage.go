@@ -121,6 +121,7 @@ const (
 	othersNamed  = 4
 	othersLeast  = 0.1
 	interrupting = "interrupts"
+	gone         = "ended meanwhile"
 )
 
 // Other is what somebody who is not measured used.
@@ -129,12 +130,19 @@ type Other struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// others are the names that used most between two looks, besides what is measured.
-func others(began, ended usage, measured map[string]int) []Other {
+// others are the names that used most of the sum between two looks, besides what is
+// measured. What no process is left to account for is of some that have ended.
+func others(began, ended usage, measured map[string]int, sum float64) []Other {
 	byName := map[string]float64{interrupting: ended.interrupts - began.interrupts}
 	for pid, p := range ended.processes {
 		if !isMeasured(pid, measured) && !isMeasured(p.parent, measured) {
 			byName[p.name] += p.own - began.processes[pid].own
+		}
+	}
+	byName[gone] = sum
+	for name, seconds := range byName {
+		if name != gone {
+			byName[gone] -= seconds
 		}
 	}
 	var all []Other

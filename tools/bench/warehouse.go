@@ -67,6 +67,9 @@ var copied = []struct{ name, replace string }{
 }
 
 const (
+	// questionBytes are enough for questions about 100 million events, which group by
+	// payment.
+	questionBytes = 10 << 30
 	questionTimes = 3
 	loadedPoll    = 100 * time.Millisecond
 )
@@ -77,6 +80,7 @@ func (b *Bench) RunWarehouse(ctx context.Context, plan WarehousePlan) (Warehouse
 	limited, cancel := context.WithTimeoutCause(ctx, plan.Limit, errTooSlow)
 	defer cancel()
 	o := b.newOurs(Workload{Payments: plan.Payments, Partitions: topic.PaymentLog.Partitions}, 0)
+	o.clickHouseBytes = questionBytes
 	r, err := o.warehouse(limited, plan)
 	if err = errors.Join(err, o.stop()); err != nil {
 		return r, fmt.Errorf("measure the warehouse: %w", err)
@@ -217,7 +221,7 @@ func (o *ours) multiply(ctx context.Context, events int64) error {
 			// Only the first rows, those without a copy's number, are copied; the inner
 			// query, because a WHERE beside REPLACE would mean the copy's key.
 			_, err := o.query(ctx, fmt.Sprintf(
-				"INSERT INTO settlewatch.%[1]s SELECT * REPLACE (%[2]s) FROM (SELECT * FROM settlewatch.%[1]s WHERE position(payment_key, '-') = 0)",
+				"INSERT INTO settlewatch.%[1]s SELECT * REPLACE (%[2]s) FROM (SELECT * FROM settlewatch.%[1]s WHERE position(payment_key, '-') = 0) SETTINGS optimize_on_insert = 0",
 				t.name, fmt.Sprintf(t.replace, k)))
 			if err != nil {
 				return err
@@ -267,7 +271,11 @@ func (o *ours) number(ctx context.Context, query string) (int64, error) {
 
 // query writes, which the warehouse package does by its own inserts only.
 func (o *ours) query(ctx context.Context, query string) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+o.clickHouse.HTTPAddr()+"/", strings.NewReader(query))
+	return askHTTP(ctx, o.clickHouse.HTTPAddr(), query)
+}
+
+func askHTTP(ctx context.Context, addr, query string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/", strings.NewReader(query))
 	if err != nil {
 		return "", err
 	}
