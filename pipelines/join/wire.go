@@ -89,42 +89,48 @@ type fields struct {
 	seen    uint64 // parts that may come once, by number
 }
 
-func (r *fields) uvarint() uint64 {
-	if len(r.b) > 0 && r.b[0] < 0x80 {
-		v := r.b[0]
-		r.b = r.b[1:]
-		return uint64(v)
-	}
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.unusual, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-// next gives the next field; false at the end, and at what is unusual.
+// next gives the next field; false at the end, and at what is unusual. Most tags,
+// lengths and numbers are one byte: they take no call.
 func (r *fields) next(f *field) bool {
-	if len(r.b) == 0 {
+	b := r.b
+	if len(b) < 2 {
+		r.unusual = r.unusual || len(b) > 0
 		return false
 	}
-	tag := r.uvarint()
-	f.number = tag >> 3
-	switch tag & 7 {
-	case 0:
-		f.bytes, f.v = false, r.uvarint()
-	case 2:
-		n := r.uvarint()
-		if n > uint64(len(r.b)) {
+	tag, at := uint64(b[0]), 1
+	if tag >= 0x80 {
+		if tag, at = uvarintAt(b, 0); at <= 0 || at == len(b) {
 			r.unusual = true
 			return false
 		}
-		f.bytes, f.b, r.b = true, r.b[:n], r.b[n:]
+	}
+	v := uint64(b[at])
+	if at++; v >= 0x80 {
+		if v, at = uvarintAt(b, at-1); at <= 0 {
+			r.unusual = true
+			return false
+		}
+	}
+	f.number = tag >> 3
+	switch rest := b[at:]; {
+	case tag&7 == 0:
+		f.bytes, f.v, r.b = false, v, rest
+	case tag&7 == 2 && v <= uint64(len(rest)):
+		f.bytes, f.b, r.b = true, rest[:v], rest[v:]
 	default:
 		r.unusual = true
+		return false
 	}
-	return !r.unusual
+	return true
+}
+
+// uvarintAt reads a number and gives where it ends; 0 or less where it does not.
+func uvarintAt(b []byte, at int) (v uint64, end int) {
+	v, n := binary.Uvarint(b[at:])
+	if n <= 0 {
+		return 0, n
+	}
+	return v, at + n
 }
 
 // once tells whether a part comes for the first time: of two, the generated code
