@@ -177,6 +177,10 @@ func enoughDigits(text []byte) bool {
 		for end < len(text) && inRun[text[end]] {
 			end++
 		}
+		if end-start < step {
+			i = end
+			continue
+		}
 		for _, c := range text[start:end] {
 			if c-'0' < 10 || c >= utf8.RuneSelf {
 				count++

@@ -173,6 +173,9 @@ func (d *Decoder) fileText(id fieldID, f *field, where span) bool {
 		}
 		reason, _ := d.nested.search(text)
 		return reason == ""
+	case shapeName:
+		reason, _ := checkName(text)
+		return len(text) > 0 && reason == ""
 	case shapeCurrency:
 		if string(text) == string(d.currency[:]) {
 			return true
