@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,23 +54,57 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+func TestPipelineAlerts(t *testing.T) {
+	const metrics = `# HELP settlewatch_frontier_age_seconds x
+settlewatch_frontier_age_seconds{group="all",service="joiner"} 12.5
+settlewatch_frontier_age_seconds{group="other",service="joiner"} 3
+settlewatch_frontier_held{group="all",service="joiner",source="settlement/raw.settlement.v1/0/documented@1"} 1
+settlewatch_frontier_held{group="all",service="joiner",source="settlement/raw.settlement.v1/1/documented@1"} 1
+settlewatch_frontier_held{group="other",service="joiner",source="capture/raw.capture.v1/0/documented@1"} 1
+`
+	for most, want := range map[float64][]string{8: {"settlement"}, 20: nil, 1: {"settlement", "capture"}} {
+		if got := pipelineAlerts(metrics, most); !slices.Equal(got, want) {
+			t.Errorf("beyond %g s: got %v, want %v", most, got, want)
+		}
+	}
+	infinite := strings.Replace(metrics, "12.5", "+Inf", 1)
+	if got := pipelineAlerts(infinite, 8); !slices.Equal(got, []string{"settlement"}) {
+		t.Errorf("a source that never marked: got %v", got)
+	}
+}
+
+func TestOffsetsInALog(t *testing.T) {
+	const log = `msg="checkpoint made" service=joiner partition=0 offset=7 bytes=9
+msg="nothing was stored: restored from a checkpoint" service=joiner partition=3 offset=5
+msg="checkpoint made" service=joiner partition=0 offset=12 bytes=9
+`
+	if got := offsets(log, keptLine); len(got) != 1 || got[0] != 12 {
+		t.Errorf("kept: got %v", got)
+	}
+	if got := offsets(log, restoredLine); len(got) != 1 || got[3] != 5 {
+		t.Errorf("restored: got %v", got)
+	}
+}
+
 func TestResultsAreAddedUp(t *testing.T) {
 	w := new(world)
 	w.watch = newWatch(w)
 	w.watch.peakKiB["joiner"] = 2048
 	var r Result
 	for _, seconds := range []float64{5, 1, 3} {
-		w.measured = []measurement{{"joiner", seconds}}
+		w.measured, w.replayed = []measurement{{"joiner", seconds}}, []replay{{100_000, seconds}}
 		r.add(w, []invariant.Violation{{Invariant: i1}}, time.Second)
 	}
-	if r.Runs != 3 || r.Violations != 3 || r.RecoveryP50 != 3 || r.RecoveryMax != 5 || r.PeakMiB != 2 || r.Seconds != 1 {
+	if r.Runs != 3 || r.Violations != 3 || r.RecoveryP50 != 3 || r.RecoveryMax != 5 || r.PeakMiB != 2 || r.Seconds != 1 ||
+		r.Peaks["joiner"] != 2 || r.ReplayRecords != 100_000 || r.ReplayPerMillion != 30 {
 		t.Errorf("got %+v", r)
 	}
 	if found := w.bounds(Scenario{mostSeconds: 2}); len(found) != 1 || found[0].Invariant != i6 {
 		t.Errorf("a recovery of 3 s within 2 s: %v", found)
 	}
 	report := Report{Results: []Result{r}}
-	if text := report.Markdown(); !strings.Contains(text, "| 3 | 3 | 3.0 s | 5.0 s | 2 MiB (joiner) |") || !strings.Contains(text, "## Violations") {
+	if text := report.Markdown(); !strings.Contains(text, "| 3 | 3 | 3.0 s | 5.0 s | 2 MiB (joiner) |") || !strings.Contains(text, "## Violations") ||
+		!strings.Contains(text, "| 100000 | 30.0 s |") {
 		t.Errorf("the report says\n%s", text)
 	}
 }

@@ -83,7 +83,7 @@ func (f *feeder) run(ctx context.Context, log stage.Log) error {
 		f.written += int64(n)
 	})
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // the run is over
+		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

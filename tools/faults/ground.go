@@ -48,6 +48,8 @@ type ground struct {
 	click        *servers.ClickHouse
 
 	redisProxy, clickProxy *proxy
+	// disks says that each server's data lie on a disk of its own.
+	disks bool
 
 	bus       *bus.Bus
 	warehouse *warehouse.Warehouse

@@ -102,16 +102,35 @@ func Run(ctx context.Context, o Options, told func(Result)) (report Report, err 
 	}()
 	report.Versions = g.versions(ctx)
 	for _, s := range scenarios {
-		r := Result{Fault: s.Number, Name: s.Name, Scenario: s}
-		for n := range o.Runs {
-			if err := g.once(ctx, s, o, uint64(n), &r); err != nil {
-				return report, fmt.Errorf("fault %d, run %d: %w", s.Number, n+1, err)
-			}
+		r, err := g.all(ctx, s, o)
+		if err != nil {
+			return report, err
 		}
 		report.Results = append(report.Results, r)
 		told(r)
 	}
 	return report, nil
+}
+
+// all are the runs of one scenario, on servers of its own where it needs such.
+func (g *ground) all(ctx context.Context, s Scenario, o Options) (r Result, ended error) {
+	if s.disks {
+		own, err := onDisks(ctx, filepath.Join(g.dir, "disks"), g.log)
+		if err != nil {
+			return r, fmt.Errorf("fault %d: start servers on disks of their own: %w", s.Number, err)
+		}
+		if own != nil {
+			defer func() { ended = errors.Join(ended, own.close()) }()
+			g = own
+		}
+	}
+	r = Result{Fault: s.Number, Name: s.Name, Scenario: s}
+	for n := range o.Runs {
+		if err := g.once(ctx, s, o, uint64(n), &r); err != nil {
+			return r, fmt.Errorf("fault %d, run %d: %w", s.Number, n+1, err)
+		}
+	}
+	return r, nil
 }
 
 func choose(o Options) ([]Scenario, error) {
@@ -165,7 +184,7 @@ func (w *world) play(s Scenario) (found []invariant.Violation) {
 		}
 	}
 	err := s.inject(w)
-	if err == nil && !w.expects.refused {
+	if err == nil && !w.expects.refused && !w.expects.live {
 		err = w.settle()
 	}
 	failed(s.Name, err)

@@ -32,6 +32,11 @@ type Scenario struct {
 	// traffic and env change what a run begins with; nil changes nothing.
 	traffic func(*traffic.Options)
 	env     func(service string) []string
+	// disks asks for servers on small disks of their own, which can be filled.
+	disks bool
+	// live has marks by the services' clocks and traffic of the present, which inject
+	// feeds, and brings to rest, itself.
+	live bool
 	// prepare stands up what the services of this scenario need beside the ground,
 	// before they start.
 	prepare func(w *world) error
@@ -49,7 +54,7 @@ type Scenario struct {
 
 // Scenarios are all faults, by number.
 func Scenarios() []Scenario {
-	all := slices.Concat(joinerScenarios, redisScenarios, clusterScenarios, recoveryScenarios, kafkaScenarios, clickHouseScenarios, feedScenarios, backlogScenarios, upgradeScenarios)
+	all := slices.Concat(joinerScenarios, redisScenarios, clusterScenarios, recoveryScenarios, kafkaScenarios, clickHouseScenarios, feedScenarios, liveScenarios, backlogScenarios, diskScenarios, upgradeScenarios)
 	slices.SortStableFunc(all, func(a, b Scenario) int { return a.Number - b.Number })
 	return all
 }

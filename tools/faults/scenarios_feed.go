@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -21,9 +20,8 @@ var feedScenarios = []Scenario{
 	{Number: 26, Name: "poison", Holds: []string{i5}, inject: poison},
 	{
 		Number: 27, Name: "clocks an hour ahead and behind, other local zones", Holds: []string{i2}, env: skewed, inject: undisturbed,
-		Scale: "the marks are played; clocks that make marks are in the simulation",
+		Scale: "the marks are played; the next one has clocks that make them",
 	},
-	{Number: 31, Name: "settlement ingest down, the others live", Holds: []string{i7, i2}, inject: settlementDown},
 }
 
 // undisturbed feeds everything; the fault is in what is fed, or in the settings.
@@ -179,98 +177,4 @@ func skewed(service string) []string {
 		"joiner": "Europe/London", "warehouse": "Pacific/Apia",
 	}
 	return []string{"SETTLEWATCH_CLOCK_OFFSET=" + offsets[service], "TZ=" + zones[service]}
-}
-
-// settlementDown stops the settlement service while the others go on to the end:
-// nobody can know what was settled. One thing says so, and no payment does.
-func settlementDown(w *world) error {
-	if err := w.feed(0.02); err != nil {
-		return err
-	}
-	if err := w.until("the settlement service is at work", func() (bool, error) {
-		n, err := w.committed("settlement")()
-		return n > 0, err
-	}); err != nil {
-		return err
-	}
-	if err := w.halt("settlement"); err != nil {
-		return err
-	}
-	before, err := w.published()
-	if err != nil {
-		return err
-	}
-	if err := w.feed(1); err != nil {
-		return err
-	}
-	if err := w.until("the others have worked off what there is", func() (bool, error) {
-		for _, name := range []string{"authorization", "capture", "joiner", "warehouse"} {
-			if n, err := w.lag(name); n > 0 || err != nil {
-				return false, err
-			}
-		}
-		return true, nil
-	}); err != nil {
-		return err
-	}
-	after, err := w.published()
-	if err != nil {
-		return err
-	}
-	if after > before {
-		w.found = append(w.found, invariant.Violation{
-			Invariant: i2, Place: "alert topics", What: fmt.Sprintf("%d revisions while the settlement feed was down", after-before),
-		})
-	}
-	held, err := w.heldBy()
-	if err != nil {
-		return err
-	}
-	w.note("without the settlement feed: %d payment alerts, the frontier held by %v", after-before, held)
-	for _, source := range held {
-		if !strings.HasPrefix(source, "settlement/") {
-			w.found = append(w.found, invariant.Violation{Invariant: i7, Place: "joiner", What: "it says that " + source + " holds the frontier"})
-		}
-	}
-	if len(held) == 0 {
-		w.found = append(w.found, invariant.Violation{Invariant: i7, Place: "joiner", What: "it does not say what holds the frontier"})
-	}
-	if err := w.resume("settlement"); err != nil {
-		return err
-	}
-	return w.recovery("alerts", w.alerts)
-}
-
-// heldBy asks the joiner's metrics which sources hold a frontier back.
-func (w *world) heldBy() ([]string, error) {
-	request, err := http.NewRequestWithContext(w.ctx, http.MethodGet, "http://"+w.http["joiner"]+"/metrics", nil)
-	if err != nil {
-		return nil, fmt.Errorf("ask for metrics: %w", err)
-	}
-	reply, err := probe.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("ask for metrics: %w", err)
-	}
-	defer func() { _ = reply.Body.Close() }()
-	var text strings.Builder
-	buffer := make([]byte, 64<<10)
-	for {
-		n, err := reply.Body.Read(buffer)
-		text.Write(buffer[:n])
-		if err != nil {
-			break
-		}
-	}
-	var held []string
-	for line := range strings.Lines(text.String()) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), "} ")
-		_, source, is := strings.Cut(name, `source="`)
-		if strings.HasPrefix(name, "settlewatch_frontier_held{") && is && value == "1" {
-			source = strings.TrimRight(source, `"`)
-			if !slices.Contains(held, source) {
-				held = append(held, source)
-			}
-		}
-	}
-	return held, nil
 }

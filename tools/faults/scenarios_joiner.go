@@ -135,11 +135,15 @@ func killIngest(w *world) error {
 }
 
 // second starts another joiner beside the first.
-func (w *world) second(name string) (*stack.Supervisor, error) {
-	service, err := w.service("joiner", name)
+func (w *world) second(name string) (*stack.Supervisor, error) { return w.beside("joiner", name) }
+
+// beside starts another instance of a service, with settings of its own.
+func (w *world) beside(binary, name string, env ...string) (*stack.Supervisor, error) {
+	service, err := w.service(binary, name)
 	if err != nil {
 		return nil, err
 	}
+	service.Env = append(service.Env, env...)
 	s, err := stack.Supervise(w.ctx, w.dir, []stack.Service{service}, nil)
 	if err == nil {
 		w.extra = append(w.extra, s)

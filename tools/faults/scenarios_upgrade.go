@@ -3,8 +3,6 @@ package faults
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -15,11 +13,6 @@ import (
 
 var upgradeScenarios = []Scenario{
 	{
-		Number: 28, Name: "disks full: Redis, ClickHouse", Holds: []string{i7, i1}, inject: disksFull, Scale: "for about 12 s",
-		Instead: "without a disk of its own to fill: Redis cannot save and answers MISCONF, ClickHouse is told to keep more free than there is " +
-			"and answers NOT_ENOUGH_SPACE; a broker whose disk is full ends, which is fault 16",
-	},
-	{
 		Number: 33, Name: "rolling upgrade, state of a newer version", Holds: []string{i1}, inject: rollingUpgrade,
 		Instead: "there is one version of the state so far: every service is replaced in its turn under load, and one partition's state is " +
 			"marked as of a newer version, which this one must leave alone until it is taken back",
@@ -27,63 +20,6 @@ var upgradeScenarios = []Scenario{
 }
 
 const newerFormat = join.StateFormat + 1000
-
-// disksFull has Redis and ClickHouse refuse what they cannot keep.
-func disksFull(w *world) error {
-	if err := w.busy(); err != nil {
-		return err
-	}
-	tables := []string{"events", "payments", "alert_revisions"}
-	for _, t := range tables {
-		if _, err := w.sql(w.ctx, "ALTER TABLE settlewatch."+t+" MODIFY SETTING min_free_disk_bytes_to_perform_insert = 1125899906842624"); err != nil {
-			return err
-		}
-	}
-	// A folder that is gone is as good as a disk that is full: the snapshot fails.
-	gone := filepath.Join(w.dir, "gone")
-	if err := os.MkdirAll(gone, 0o755); err != nil {
-		return fmt.Errorf("make a folder: %w", err)
-	}
-	for _, words := range [][]string{{"CONFIG", "SET", "dir", gone}, {"CONFIG", "SET", "stop-writes-on-bgsave-error", "yes"}, {"CONFIG", "SET", "save", "1 1"}} {
-		if _, err := ask(w.ctx, w.redis.Addr(), words...); err != nil {
-			return err
-		}
-	}
-	restore := func() error {
-		_, err := ask(w.ctx, w.redis.Addr(), "CONFIG", "SET", "dir", w.redisOptions.Dir)
-		_, unset := ask(w.ctx, w.redis.Addr(), "CONFIG", "SET", "save", "")
-		return errors.Join(err, unset)
-	}
-	w.endings = append(w.endings, restore)
-	if err := os.RemoveAll(gone); err != nil {
-		return fmt.Errorf("remove a folder: %w", err)
-	}
-	if _, err := ask(w.ctx, w.redis.Addr(), "BGSAVE"); err != nil {
-		return err
-	}
-	if err := w.saysTrouble("joiner", "MISCONF"); err != nil {
-		return err
-	}
-	if err := w.saysTrouble("warehouse", "free space"); err != nil {
-		return err
-	}
-	if err := restore(); err != nil {
-		return err
-	}
-	// A save that succeeds lets Redis take writes again.
-	if _, err := ask(w.ctx, w.redis.Addr(), "BGSAVE"); err != nil {
-		return err
-	}
-	for _, t := range tables {
-		if _, err := w.sql(w.ctx, "ALTER TABLE settlewatch."+t+" RESET SETTING min_free_disk_bytes_to_perform_insert"); err != nil {
-			return err
-		}
-	}
-	if err := w.recovery("joiner", w.stored); err != nil {
-		return err
-	}
-	return w.recovery("warehouse", w.committed("warehouse"))
-}
 
 // rollingUpgrade replaces every service in its turn, with a second joiner beside, and
 // then shows a state to this version that only a newer one can read.

@@ -18,7 +18,6 @@ import (
 	"settlewatch/pipelines/oracle/invariant"
 	"settlewatch/pipelines/servers"
 	"settlewatch/pipelines/stage"
-	"settlewatch/schemas/event"
 	"settlewatch/services/boot"
 	"settlewatch/tools/demo"
 	"settlewatch/tools/stack"
@@ -79,6 +78,8 @@ type expectation struct {
 	moreAlerts, moreLetters bool
 	// rolledBack: the state was wiped or rolled back, so that its places go back too.
 	rolledBack bool
+	// live traffic has no ground truth, and is at rest when the scenario says so.
+	live bool
 	// refused: the product must not go on, so there is no end to wait for and nothing
 	// whole to check; the scenario has looked for itself.
 	refused bool
@@ -129,13 +130,16 @@ func (g *ground) begin(ctx context.Context, s Scenario, seed uint64, payments in
 		return nil, err
 	}
 	config := traffic.Config(abilities, w.traffic.Sources(boot.Profile, boot.ProfileVersion)...)
+	if w.expects.live = s.live; s.live {
+		config = w.liveConfig(abilities)
+	}
 	if err := g.empty(ctx, config); err != nil {
 		return nil, fmt.Errorf("empty the servers: %w", err)
 	}
-	return w, w.start(s, config)
+	return w, w.start(s)
 }
 
-func (w *world) start(s Scenario, _ *event.Config) (err error) {
+func (w *world) start(s Scenario) (err error) {
 	running, stop := context.WithCancel(w.ctx)
 	w.stop = stop
 	if s.prepare != nil {

@@ -82,6 +82,9 @@ func runFaults(ctx context.Context, f faultsFlags) error {
 		printFaults(report)
 	}
 	if err != nil {
+		if ctx.Err() != nil && temporary && report.Violations() == 0 {
+			err = errors.Join(err, os.RemoveAll(f.Dir))
+		}
 		return err
 	}
 	if report.Violations() > 0 {
