@@ -18,6 +18,8 @@ type plan struct {
 	recipe *recipe
 	form   *intake.Form
 	feed   intake.Feed
+	// row is its reader's, which numbers the shapes: another file's are others.
+	row *row
 	// seen is the shape of the row before; a plan is drawn for one that comes again.
 	seen int
 	// shape that the rest is for; 0: none.
@@ -84,7 +86,10 @@ func (k *maker) newPlan() *plan {
 // planned makes the records of a row by the plan; false if it has to be made without.
 func (k *maker) planned(r *row) ([]Record, bool) {
 	p := k.plan
-	if p == nil || r.shape == 0 || r.shape != p.shape && !k.draw(r) {
+	if p == nil || r.shape == 0 {
+		return nil, false
+	}
+	if (r != p.row || r.shape != p.shape) && !k.draw(r) {
 		return nil, false
 	}
 	for _, i := range p.searched {
@@ -179,8 +184,8 @@ func (k *maker) any(p *plan, s *step) bool {
 // if such rows are none that a plan can make.
 func (k *maker) draw(r *row) bool {
 	p := k.plan
-	if p.shape = 0; p.seen != r.shape {
-		p.seen = r.shape
+	if p.shape = 0; p.row != r || p.seen != r.shape {
+		p.row, p.seen = r, r.shape
 		return false
 	}
 	p.searched, p.steps = p.searched[:0], p.steps[:0]

@@ -259,3 +259,40 @@ func TestPlanTakesTheWorkload(t *testing.T) {
 		}
 	}
 }
+
+// A plan is for the rows of one file: those of the next have shapes of their own, also
+// where a decoder reads both.
+func TestPlanIsForOneFile(t *testing.T) {
+	p, err := Parse([]byte(`profile: p
+version: 1
+files:
+  - match: "*"
+    format: json
+    records: rows
+    kind: capture
+    layout: rfc3339
+    amounts: {unit: minor}
+    fields: {acquirer: /bank, order_id: o, event_id: e, merchant_id: m, currency: {const: CNY}, amount: a, business_time: t}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := p.NewDecoder(intake.Capture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []string{
+		`{"o":"o1","e":"e1","m":"m1","a":1,"t":"2026-01-05T00:00:00Z"}`,
+		`{"m":"m1","o":"o1","e":"e1","a":1,"t":"2026-01-05T00:00:00Z"}`,
+	} {
+		events, err := d.Events([]byte(`{"bank":"b","rows":[`+row+","+row+","+row+`]}`), nil)
+		if err != nil || len(events) != 3 {
+			t.Fatalf("%d events, %v", len(events), err)
+		}
+		for _, e := range events {
+			if e.PaymentKey != "b|o|o1" || e.Parties.Merchant != "m1" {
+				t.Errorf("%v of %s", e, row)
+			}
+		}
+	}
+}
