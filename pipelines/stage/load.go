@@ -63,7 +63,8 @@ type LoadOptions struct {
 	Seats Seats
 	// SmallRows a partition may hold without a seat. Defaults to 1,000.
 	SmallRows int
-	// Interval is the longest time that a record waits for its insert. Defaults to 1s.
+	// Interval is the longest time that a record waits for its insert, unless more than
+	// SmallRows lie behind it: then ten times that. Defaults to 1s.
 	Interval time.Duration
 	// Clock for Interval. Required.
 	Clock Clock
@@ -218,13 +219,34 @@ func (l *loader) run(ctx context.Context) error {
 			l.seal(batch.Records[n-1])
 		}
 		l.next = max(l.next, batch.Next)
-		if !l.since.IsZero() && l.options.Clock.Now().Sub(l.since) >= l.options.Interval {
+		if l.due() {
 			if err := l.flush(ctx); err != nil {
 				return err
 			}
 		}
 	}
 }
+
+// due tells whether what is collected has waited long enough. In a backlog, which has
+// waited longer than that already, larger inserts are worth more; a seat that others
+// want is not kept to wait for records that have yet to come.
+func (l *loader) due() bool {
+	if l.since.IsZero() {
+		return false
+	}
+	behind := l.highWatermark - l.next
+	if l.seated && behind <= 0 && l.options.Seats.Wanted() {
+		return true
+	}
+	wait := l.options.Interval
+	if behind > int64(l.options.SmallRows) {
+		wait *= backlogIntervals
+	}
+	return l.options.Clock.Now().Sub(l.since) >= wait
+}
+
+// backlogIntervals is how many intervals a record of a backlog may wait for its insert.
+const backlogIntervals = 10
 
 // fetch reads from the next offset on. An offset that was there and is not any
 // more means records that nobody has loaded.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -473,6 +474,8 @@ func (s *ownSeats) Take(ctx context.Context) error {
 	return nil
 }
 
+func (s *ownSeats) Wanted() bool { return s.shared.Wanted() }
+
 func (s *ownSeats) Give() {
 	s.seated.Store(false)
 	s.all.Add(-1)
@@ -522,9 +525,18 @@ func TestLoadTakesSeats(t *testing.T) {
 	if err := shared.Take(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// Who waits for a seat ends with its context.
+	// Who waits for a seat is seen, and ends with its context.
+	if shared.Wanted() {
+		t.Error("a seat is wanted, and nobody waits")
+	}
 	ctx, cancel := context.WithCancel(t.Context())
+	var waiting sync.WaitGroup
+	waiting.Go(func() { _ = shared.Take(ctx) })
+	for !shared.Wanted() {
+		runtime.Gosched()
+	}
 	cancel()
+	waiting.Wait()
 	if err := shared.Take(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v after the end, want the context's", err)
 	}
