@@ -127,6 +127,13 @@ func (o *ours) latency(ctx context.Context, plan LatencyPlan) (LatencyResult, er
 	if err := o.startServices(ctx, watch, false); err != nil {
 		return LatencyResult{}, err
 	}
+	early := time.Until(l.begin.Add(-latencyWarmUp))
+	if early < -time.Second {
+		o.bench.options.Say("! the services took %s longer to start than they have: the warm-up is as much shorter", -early.Round(time.Second))
+	}
+	if err := wait(ctx, after(early), o.processes); err != nil {
+		return LatencyResult{}, err
+	}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	var g errgroup.Group
@@ -135,7 +142,7 @@ func (o *ours) latency(ctx context.Context, plan LatencyPlan) (LatencyResult, er
 	if err := watch.start(); err != nil {
 		return LatencyResult{}, err
 	}
-	err = l.play(ctx, o.bench.options.Say)
+	err = l.play(ctx)
 	watch.end()
 	if err == nil {
 		err = l.patience(ctx)
@@ -174,17 +181,10 @@ func (l *live) config(w Workload) (*event.Config, error) {
 	return c, nil
 }
 
-// played is how long traffic is written.
-func (p LatencyPlan) played() time.Duration { return latencyWarmUp + p.Duration }
-
 // play writes at the rate, from the warm-up on. A tick that comes late writes all that
 // is due by then, so the rate holds.
-func (l *live) play(ctx context.Context, say func(format string, args ...any)) error {
-	began := l.begin.Add(-latencyWarmUp)
-	if late := time.Since(began); late > 0 {
-		began = began.Add(late)
-		say("! the services took %s longer to start than they have: the warm-up is as much shorter", late.Round(time.Second))
-	}
+func (l *live) play(ctx context.Context) error {
+	began := time.Now()
 	perSecond := l.plan.EventsPerSecond / eventsPerPayment
 	end := l.begin.Add(l.plan.Duration)
 	lag := int64(latencyStepLag.Seconds() * perSecond)
@@ -310,7 +310,7 @@ func (l *live) result(watch *stopwatch) LatencyResult {
 	defer l.mu.Unlock()
 	r := LatencyResult{
 		EventsPerSecond: l.plan.EventsPerSecond,
-		Written:         float64(l.feeder.written) / l.plan.played().Seconds(),
+		Written:         float64(l.feeder.written) / watch.seconds(),
 		Cores:           map[string]float64{},
 	}
 	used, other := watch.used()

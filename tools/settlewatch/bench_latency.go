@@ -48,19 +48,24 @@ Exit status: 0 every expected alert came, 1 some are missing, 2 it could not run
 	return cmd
 }
 
+// latencyRounds measure the rate; their median is the highest one.
+const latencyRounds = 3
+
 func runLatency(ctx context.Context, f latencyFlags, out io.Writer) error {
 	return withBench(ctx, f.benchPlace, "", func(s *screen, _ string, b *bench.Bench) error {
 		if f.maxRate == 0 {
-			w := bench.Workload{Payments: f.payments, Partitions: benchPartitions}
-			if err := b.Feed(ctx, w); err != nil {
-				return err
-			}
-			r, err := b.RunOurs(ctx, w, 1, false, f.limit)
+			all, err := b.Compare(ctx, bench.Plan{
+				Workload: bench.Workload{Payments: f.payments, Partitions: benchPartitions},
+				Rounds:   latencyRounds, Variants: []string{bench.VariantOurs}, Limit: f.limit,
+				Done: func(r bench.Result) { tellRun(s, out, f.json, r) },
+			})
 			if err != nil {
 				return err
 			}
-			tellRun(s, out, f.json, r)
-			f.maxRate = r.EventsPerSecond
+			if err := tellVoid(s, all); err != nil {
+				return err
+			}
+			f.maxRate = all[0].EventsPerSecond.Median
 		}
 		t := newBenchTable("load", "events/s", "alert", "alerts", "missing", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "other CPU s")
 		exact := true
