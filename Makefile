@@ -103,6 +103,12 @@ bench-compare: build $(TOOLS)/benchstat ## Measure another revision and this tre
 	$(SAY) 'measuring $(BASE) and this tree in turns'
 	@PATH="$(TOOLS):$$PATH" exec bin/settlewatch bench revisions --base '$(BASE)' $(ARGS)
 
+.PHONY: capacity-doc
+capacity-doc: build ## Renew docs/capacity.md (COSTS="bench.json scale.json" ON="date, machine": with figures measured anew)
+	$(SAY) 'computing capacity'
+	@bin/settlewatch capacity --costs tools/capacity/costs.yaml $(COSTS:%=--costs-from '%') $(if $(ON),--on '$(ON)') \
+		--save-costs tools/capacity/costs.yaml --update docs/capacity.md
+
 .PHONY: bench-micro
 bench-micro: ## Run the Go benchmarks
 	$(SAY) 'benchmarks'

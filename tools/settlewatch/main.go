@@ -96,7 +96,7 @@ Exit status: 0 done, 1 something was found that should not be there, 2 could not
 	add(groupRun, demoCommand(), upCommand(), feedCommand(), benchCommand(), faultsCommand())
 	add(groupOperate, applyCommand(), migrateCommand(), statusCommand(), rebuildCommand(), verifyCommand(), auditCommand(), versionCommand())
 	add(groupLook, alertsCommand(), paymentCommand(), deadCommand(), queryCommand(), whatifCommand())
-	add(groupFiles, reconcileCommand(), profileCommand(), simCommand(), subscriberCheckCommand())
+	add(groupFiles, reconcileCommand(), profileCommand(), simCommand(), capacityCommand(), subscriberCheckCommand())
 	return root
 }
 
