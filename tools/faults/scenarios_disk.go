@@ -17,7 +17,7 @@ import (
 )
 
 var diskScenarios = []Scenario{{
-	Number: 28, Name: "disks full: ClickHouse, Redis, Kafka", Holds: []string{i7, i1}, inject: disksFull, disks: true,
+	Number: 28, Name: "disks full: ClickHouse, Redis, Kafka", Holds: []string{i7, i1}, inject: disksFull, disks: true, traffic: larger(8),
 	Scale: "each until the product says so, and 3 s more",
 }}
 
@@ -136,6 +136,7 @@ func disksFull(w *world) error {
 // fillBroker: a broker that cannot write its log ends. It is started again when there
 // is room.
 func (w *world) fillBroker() error {
+	w.trickle(0.95, rate) // it must have something to write
 	free, err := w.fill("kafka")
 	if err != nil {
 		return err
@@ -161,6 +162,7 @@ func (w *world) fillBroker() error {
 		return err
 	}
 	w.ground.kafka = again
+	w.trickle(1, rate)
 	all := w.every()
 	return w.recoverBeyond("all partitions", all, int64(topic.PaymentLog.Partitions)-1)
 }
