@@ -3,6 +3,7 @@ package stage_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"testing"
@@ -88,6 +89,46 @@ func TestJoinerRefusesANewerState(t *testing.T) {
 		t.Fatalf("it ends with: %v", err)
 	}
 	if after := w.stored(); !bytes.Equal(after.Meta, newer.Meta) {
+		t.Error("it changed what is stored")
+	}
+}
+
+// A state that was folded under a CONFIG which this program cannot run is not loaded by
+// it: somebody went back to an older release.
+func TestJoinerRefusesAStoredConfigOfAnotherVersion(t *testing.T) {
+	w := newJoinWorld(t, logRecords(t, history())...)
+	w.mustFold()
+	stored := w.stored()
+	var meta map[string]json.RawMessage
+	var value []byte
+	if err := errors.Join(json.Unmarshal(stored.Meta, &meta), json.Unmarshal(meta["config"], &value)); err != nil {
+		t.Fatal(err)
+	}
+	config := new(event.Config)
+	if err := config.UnmarshalVT(value); err != nil {
+		t.Fatal(err)
+	}
+	config.JoinVersion = join.Version + 1
+	value, err := config.MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if meta["config"], err = json.Marshal(value); err != nil {
+		t.Fatal(err)
+	}
+	if stored.Meta, err = json.Marshal(meta); err != nil {
+		t.Fatal(err)
+	}
+	w.store.Restore(sim.StateSnapshot{})
+	owner := w.store.Owner()
+	if err := errors.Join(owner.Acquire(t.Context()), owner.Restore(t.Context(), stored)); err != nil {
+		t.Fatal(err)
+	}
+	unsupported := new(join.UnsupportedConfigError)
+	if err := w.fold(healthy()); !errors.As(err, &unsupported) {
+		t.Fatalf("it ends with: %v", err)
+	}
+	if after := w.stored(); !bytes.Equal(after.Meta, stored.Meta) {
 		t.Error("it changed what is stored")
 	}
 }
