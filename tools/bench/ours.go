@@ -186,7 +186,6 @@ func (o *ours) emptyLog(ctx context.Context) error {
 	if err := o.bench.bus.RemoveGroups(ctx, groups); err != nil {
 		return err
 	}
-	var names []string
 	var topics []topic.Topic
 	for _, t := range topic.All {
 		if strings.HasPrefix(t.Name, "raw.") {
@@ -195,12 +194,9 @@ func (o *ours) emptyLog(ctx context.Context) error {
 		if t.Name == topic.PaymentLog.Name {
 			t.Partitions = o.logPartitions
 		}
-		names, topics = append(names, t.Name), append(topics, t)
+		topics = append(topics, t)
 	}
-	if err := o.bench.bus.RemoveTopics(ctx, names); err != nil {
-		return err
-	}
-	return o.bench.bus.CreateTopics(ctx, topics, 1)
+	return makeAnew(ctx, o.bench.bus, topics)
 }
 
 // carryConfig puts the configuration into the log, as an ingest service would, before

@@ -42,6 +42,7 @@ Exit status: 0 every event is in ClickHouse once, 1 not, 2 it could not run.`,
 	f.addTo(cmd, time.Hour)
 	paymentsFlag(cmd, &f.payments, 500_000)
 	flags.Int64Var(&f.events, "events", 100_000_000, "events in the tables when the questions are asked")
+	cmd.AddCommand(benchAlternativesCommand())
 	return cmd
 }
 
