@@ -2,8 +2,10 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"settlewatch/pipelines/bus"
 	"settlewatch/pipelines/stage"
@@ -74,11 +76,10 @@ func Feed(ctx context.Context, log *bus.Bus, w Workload, progress func(done, tot
 // payment.
 func newFeeder(ctx context.Context, log *bus.Bus, w Workload) (*feeder, error) {
 	f := &feeder{log: log, workload: w}
-	var names []string
 	var topics []topic.Topic
 	for _, t := range inputs {
 		t.Partitions = f.workload.Partitions
-		names, topics = append(names, t.Name), append(topics, t)
+		topics = append(topics, t)
 		for p := range t.Partitions {
 			f.outbox = append(f.outbox, stage.Outgoing{Topic: t.Name, Partition: int32(p)})
 		}
@@ -86,13 +87,55 @@ func newFeeder(ctx context.Context, log *bus.Bus, w Workload) (*feeder, error) {
 	if w.First > 0 {
 		return f, nil
 	}
-	if err := f.log.RemoveTopics(ctx, names); err != nil {
-		return nil, fmt.Errorf("feed: %w", err)
-	}
-	if err := f.log.CreateTopics(ctx, topics, 1); err != nil {
+	if err := makeAnew(ctx, f.log, topics); err != nil {
 		return nil, fmt.Errorf("feed: %w", err)
 	}
 	return f, nil
+}
+
+const (
+	emptyPoll = 20 * time.Millisecond
+	emptyMax  = time.Minute
+)
+
+// makeAnew removes topics with all that they hold, and makes them again. A broker that
+// is behind its controller takes records for some time into what was removed, and
+// acknowledges them: so it returns when every partition is seen to be empty.
+func makeAnew(ctx context.Context, log *bus.Bus, topics []topic.Topic) error {
+	names := make([]string, 0, len(topics))
+	for _, t := range topics {
+		names = append(names, t.Name)
+	}
+	if err := log.RemoveTopics(ctx, names); err != nil {
+		return err
+	}
+	if err := log.CreateTopics(ctx, topics, 1); err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, emptyMax)
+	defer cancel()
+	for _, t := range topics {
+		for p := range t.Partitions {
+			if err := awaitEmpty(limited, log, t.Name, int32(p)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func awaitEmpty(ctx context.Context, log *bus.Bus, name string, partition int32) error {
+	for {
+		_, end, err := log.Bounds(ctx, name, partition)
+		if err == nil && end == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("topic %s, partition %d, was made anew and ends at %d: %w", name, partition, end, errors.Join(ctx.Err(), err))
+		case <-time.After(emptyPoll):
+		}
+	}
 }
 
 func (f *feeder) add(e Event) { f.addAt(e, acquirer, e.AtMs) }

@@ -180,10 +180,7 @@ func (b *Bench) RunPeer(ctx context.Context, w Workload, variant string, round i
 
 func (b *Bench) runPeer(ctx context.Context, w Workload, p peer, round int, limit time.Duration) (r Result, err error) {
 	out := topic.Topic{Name: "bench.alerts." + p.variant, Partitions: peerPartitions, RetentionMs: topic.RetainAll}
-	if err := b.bus.RemoveTopics(ctx, []string{out.Name}); err != nil {
-		return r, err
-	}
-	if err := b.bus.CreateTopics(ctx, []topic.Topic{out}, 1); err != nil {
+	if err := makeAnew(ctx, b.bus, []topic.Topic{out}); err != nil {
 		return r, err
 	}
 	state := filepath.Join(b.options.Dir, peerStateFolder)
