@@ -31,7 +31,7 @@ var liveScenarios = []Scenario{
 	{
 		Number: 27, Name: "live marks by clocks ahead and behind, one of them set back and right again", Holds: []string{i2, i1}, live: true,
 		env: liveSkew, inject: clockSetBack,
-		Scale: "clocks 50 min ahead of the slowest: a broker refuses records of more than an hour ahead; set back by an hour for 6 s",
+		Scale: "ingest clocks up to 40 s ahead, for the log refuses marks from more than 60 s ahead; one set back by an hour for 6 s",
 	},
 	{Number: 31, Name: "settlement ingest down, the others live", Holds: []string{i7, i2}, inject: settlementDown},
 	{
@@ -124,7 +124,7 @@ func (w *world) liveEnd(wait func() (livefeed.Totals, error)) error {
 // liveSkew has no clock behind the feeds' own: what is before the slowest clock is
 // judged, and an hour is long.
 func liveSkew(service string) []string {
-	offset := map[string]string{"authorization": "50m", "capture": "0s", "settlement": "20m", "joiner": "-1h", "warehouse": "1h"}[service]
+	offset := map[string]string{"authorization": "40s", "capture": "0s", "settlement": "15s", "joiner": "-1h", "warehouse": "1h"}[service]
 	return []string{"SETTLEWATCH_CLOCK_OFFSET=" + offset}
 }
 
