@@ -70,7 +70,7 @@ func TestMeasurementsThatDoNotCount(t *testing.T) {
 		"nothing":                 "",
 		"no JSON":                 "events/s 100",
 		"a peer alone":            `{"summary":{"variant":"flink-hashmap","runs":1}}`,
-		"void":                    `{"summary":{"variant":"settlewatch","runs":0,"void":5}}`,
+		"void":                    `{"summary":{"variant":"settlewatch","runs":0,"void":5,"cpu_seconds_per_million_events":{"authorization":{"median":1},"joiner":{"median":1},"broker":{"median":1},"redis":{"median":1}}}}`,
 		"not exact":               `{"payments":1,"log_partitions":1,"joiners":1,"redis_bytes_per_payment":1,"joiner_bytes_per_payment":1,"whole_takeover_seconds":1,"exact":false}`,
 		"a warehouse with a note": `{"rows":1,"tables":[{"table":"events","rows":1,"bytes_per_row":1}],"notes":["a row is missing"]}`,
 		"no events":               `{"rows":1,"tables":[{"table":"payments","rows":1,"bytes_per_row":1}]}`,

@@ -85,6 +85,21 @@ func TestShardIsShared(t *testing.T) {
 	}
 }
 
+// Two that load on one core take twice as long as one.
+func TestCoresAreShared(t *testing.T) {
+	s := small()
+	s.Cell.Partitions, s.Cell.Cores = 4, 1
+	g := play(s, scenarioNamed(t, "joiner lost"), nil)
+	// Four partitions on the core that is left, each of which takes it for 10 s.
+	worst := 0.0
+	for _, p := range g.partitions {
+		worst = max(worst, p.worst)
+	}
+	if !near(worst, 46) {
+		t.Errorf("late by %v s, want 6 of the session and 40", worst)
+	}
+}
+
 // A standby has the state: only the session is waited for, and only where the joiner
 // was lost.
 func TestStandbyWaitsForTheSessionOnly(t *testing.T) {
