@@ -32,7 +32,7 @@ func (e *CutError) Error() string {
 
 // ErrBeginning is a payment log whose beginning is gone, without a checkpoint that a
 // fold could begin with instead.
-var ErrBeginning = errors.New("the payment log does not reach back to its beginning, and there is no whole checkpoint within it")
+var ErrBeginning = errors.New("the payment log does not reach back to its beginning, and there is no whole checkpoint within it: joiners that run make one every checkpoint-every")
 
 // Checkpoint is the newest state of a partition of the payment log that a fold up to an
 // offset can begin with, in a log that begins at first.
