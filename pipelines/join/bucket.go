@@ -25,7 +25,6 @@ type bucket struct {
 	dead  int      // bytes of array
 
 	waiting bool   // for the snapshot
-	stored  bool   // the snapshot has it
 	since   uint64 // the commit whose change the snapshot lacks
 	// at is the commit up to which the snapshot has it, while a stored state loads.
 	at uint64

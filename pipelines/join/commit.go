@@ -121,16 +121,12 @@ func (r *Recorder) Commit(sequence uint64, position Position) (Changes, error) {
 		index := int(t.queue[written])
 		b := &t.buckets[index]
 		b.waiting = false
-		if b.live == 0 && !b.stored {
-			continue
-		}
-		// A bucket that is empty now stays, as long as the ring may hold older changes of it.
+		// An empty bucket too: the ring may hold older changes of what was in it.
 		start := len(r.memory)
 		r.memory = b.pack(r.memory, sequence)
 		value := r.memory[start:len(r.memory):len(r.memory)]
 		budget -= len(value)
 		c.Buckets = append(c.Buckets, Bucket{Index: index, Value: value})
-		b.stored = true
 	}
 	r.buckets = c.Buckets
 	t.queue = append(t.queue[:0], t.queue[written:]...)

@@ -36,7 +36,14 @@ const (
 	flagLine                 // of a plain one: a line is among its facts
 	flagDeferred             // moments of its pending facts may have passed without being judged
 	flagWhole                // the body goes to the end: nothing is pending
+	// Of a plain one, see settles: what is owed is the template's amount, something
+	// else is owed too, and the line is of the template's amount.
+	flagOwed
+	flagOwedMore
+	flagPaid
 )
+
+const plainFlags = flagPlain | flagLine | flagOwed | flagOwedMore | flagPaid
 
 // A template is what facts are packed in difference to.
 type template struct {

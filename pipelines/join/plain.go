@@ -20,6 +20,9 @@ import (
 //   - Paid unsettled, and the end of a life, take a due time: the payment's next
 //     moment is at or before the first of them, and an event that arrives at or
 //     after it makes the payment not plain.
+//   - Where one capture or sale is owed and one line has paid as much, nothing is left
+//     to fall due: the next moment is the end of the life. Whatever is owed after
+//     that makes the payment not plain.
 //
 // What is judged early, at a moment when it need not be, changes nothing either.
 
@@ -35,28 +38,52 @@ func (f *pendingFact) plain() bool {
 }
 
 // foresee gives the flags and the next moment that a payment has with a new event.
-func (s *State) foresee(flags byte, next int64, f *pendingFact, group int) (byte, int64) {
-	eager := flags &^ (flagPlain | flagLine) // what was deferred stays so until the next judgement
+func (s *State) foresee(flags byte, next int64, f *pendingFact, t *template, group int) (byte, int64) {
+	eager := flags &^ plainFlags // what was deferred stays so until the next judgement
 	if !s.defers() || group == noGroup || flags&flagPlain == 0 || !f.plain() || f.effective >= next ||
-		(f.kind == event.Kind_KIND_SETTLEMENT && flags&flagLine != 0) {
+		(f.kind == event.Kind_KIND_SETTLEMENT && flags&flagLine != 0) || (f.obliges() && settled(flags)) {
 		return eager, min(next, f.effective)
-	}
-	if f.kind == event.Kind_KIND_SETTLEMENT {
-		flags |= flagLine
 	}
 	terms := s.terms[group]
 	end := f.effective + terms.LifeMs()
-	if f.obliges() {
+	flags = f.settles(flags, t, terms)
+	if f.obliges() && !settled(flags) {
 		due, known := s.dueOf(f, group)
 		if !known {
 			return eager, min(next, f.effective)
 		}
 		end = min(end, due)
 	}
-	if end <= f.effective { // beyond what an int64 holds
+	switch {
+	case end <= f.effective: // beyond what an int64 holds
 		return eager, min(next, f.effective)
+	case settled(flags) && (f.obliges() || f.kind == event.Kind_KIND_SETTLEMENT):
+		return flags | flagDeferred, end // and not when it would have been due
 	}
 	return flags | flagDeferred, min(next, end)
+}
+
+// settles notes what a plain event says of what is owed and paid.
+func (f *pendingFact) settles(flags byte, t *template, terms *calendar.Terms) byte {
+	same := f.amount == t.amount && f.currency == t.currency
+	switch {
+	case f.kind == event.Kind_KIND_SETTLEMENT:
+		flags |= flagLine
+		if same && !f.netOnly && f.fact.effective() && f.stage == terms.Stage() {
+			flags |= flagPaid
+		}
+	case !f.obliges():
+	case same && f.approvedAmount() <= f.amount && flags&flagOwed == 0:
+		flags |= flagOwed
+	default:
+		flags |= flagOwedMore
+	}
+	return flags
+}
+
+// settled: one capture or sale, and one line that paid all of it.
+func settled(flags byte) bool {
+	return flags&(flagOwed|flagOwedMore|flagPaid) == flagOwed|flagPaid
 }
 
 // obliges: what has a clearing date.

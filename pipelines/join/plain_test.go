@@ -114,7 +114,13 @@ func TestAnOrdinaryPaymentIsJudgedOnce(t *testing.T) {
 		{"a100 now C100 now S100 now", false},
 		{"a100 now C100 S100 S100 now", true},
 		{"a100 now C100 R now", true},
-		{"A100 now S100 now due", true},
+		{"A100 now S100 now due", false},
+		{"A100 now S60 now due", true},
+		{"a100 now C100 S100 now due", false},
+		{"a100 now C60 S60 now due", true}, // of another amount than the authorization
+		{"a100 now C100 now due", true},
+		{"a100 now S100 now due", false},
+		{"A100 now S100 now S100 now", true},
 	} {
 		state := NewAlertsOnly()
 		for _, r := range append([]*event.LogRecord{configRecord(testConfig(nil), 0)}, c.history.records(t, testKey)...) {

@@ -214,7 +214,7 @@ func (s *State) take(o *event.Origin, key event.PaymentKey, f *pendingFact) erro
 	// was judged stays judged.
 	f.effective = max(f.effective, h.judged+1)
 	before := s.rejudgeOf(group).next(&h)
-	flags, next := s.foresee(h.flags, before, f, group)
+	flags, next := s.foresee(h.flags, before, f, &h.template, group)
 	s.tail = appendPending(s.tail[:0], f, &h.template)
 	switch {
 	case slot < 0:

@@ -198,7 +198,6 @@ func checksumFrom(packed []byte, at int) (sum uint64) {
 // loadBucket loads a bucket of the snapshot.
 func (t *table) loadBucket(index int, value []byte) error {
 	b := &t.buckets[index]
-	b.stored = true
 	u := unpacker{b: value}
 	b.at = u.uvarint()
 	for u.err == nil && len(u.b) > 0 {
