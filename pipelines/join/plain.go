@@ -69,7 +69,7 @@ func (f *pendingFact) settles(flags byte, t *template, terms *calendar.Terms) by
 	switch {
 	case f.kind == event.Kind_KIND_SETTLEMENT:
 		flags |= flagLine
-		if same && !f.netOnly && f.fact.effective() && f.stage == terms.Stage() {
+		if same && f.fact.effective() && f.stage == terms.Stage() {
 			flags |= flagPaid
 		}
 	case !f.obliges():

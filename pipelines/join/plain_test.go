@@ -138,6 +138,58 @@ func TestAnOrdinaryPaymentIsJudgedOnce(t *testing.T) {
 	}
 }
 
+// What looks like a payment that one line has settled, and is none.
+func TestAlmostSettled(t *testing.T) {
+	for _, c := range []struct {
+		history script
+		edit    func(e *event.Event)
+		alerts  int
+	}{
+		{"a100 C100 S100 now due", nil, 0},
+		{"S100 a100 C100 now due", nil, 0},
+		{"A100 N100 now due", nil, 0},
+		{"C100 C100(2) a200 S100 now due", nil, 1},
+		{"C100 S100 C100(2) a200 now due", nil, 1},
+		{"C100 S100 a200 now C60(2) now due", nil, 1},
+		{"A100 S!100 now due", nil, 1},
+		{"A100 S100 now due", func(e *event.Event) {
+			if e.Kind == event.Kind_KIND_SETTLEMENT {
+				e.Stage = event.Stage_STAGE_CLEARED
+			}
+		}, 1},
+		{"A100 S100 now due", func(e *event.Event) {
+			if e.Kind == event.Kind_KIND_SETTLEMENT {
+				e.Amounts.Currency = "USD"
+			}
+		}, 1},
+		{"A100 S100 now due", func(e *event.Event) {
+			if e.Kind == event.Kind_KIND_AUTHORIZATION {
+				e.Amounts.ApprovedMinor = ptr(int64(150))
+			}
+		}, 1},
+		{"A100 S100 now due S100 now", nil, 1},
+		{"A100 S100 now due due+5d S100 now due+9d", nil, 0}, // another life
+	} {
+		config := testConfig(func(terms *event.Terms) { terms.LifeDays = 2 })
+		all, only := New(), NewAlertsOnly()
+		want, got := new(Output), new(Output)
+		for _, r := range append([]*event.LogRecord{configRecord(config, 0)}, c.history.records(t, testKey)...) {
+			if e := r.GetEvent(); e != nil && c.edit != nil {
+				c.edit(e)
+			}
+			if err := errors.Join(all.Step(r, want), only.Step(r, got)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(want.Alerts) != c.alerts {
+			t.Errorf("%s: %d alerts with snapshots, want %d", c.history, len(want.Alerts), c.alerts)
+		}
+		if a, b := alertBytes(t, got), alertBytes(t, want); !bytes.Equal(a, b) {
+			t.Errorf("%s: alerts only\n%s\nwith snapshots\n%s", c.history, a, b)
+		}
+	}
+}
+
 // Snapshots that are wanted at the end only are those that a payment had at its last
 // judgement, whatever was judged in between.
 func TestLateSnapshots(t *testing.T) {

@@ -86,7 +86,7 @@ func weave(t *rapid.T, records []*event.LogRecord) []*event.LogRecord {
 	return log
 }
 
-func alertBytes(t *rapid.T, out *Output) []byte {
+func alertBytes(t failer, out *Output) []byte {
 	var all bytes.Buffer
 	for _, a := range out.Alerts {
 		b, err := a.Encode()

@@ -79,7 +79,10 @@ func passing(err error) bool {
 	if !errors.As(err, &answered) {
 		return !errors.Is(err, redis.ErrClosed) && !final(err)
 	}
-	text := err.Error()
+	if errors.Is(err, redis.TxFailedErr) {
+		return true // a key has changed since it was looked at: look again
+	}
+	text := strings.TrimPrefix(err.Error(), "EXECABORT Transaction discarded because of: ")
 	for _, code := range []string{
 		"OOM", "MISCONF", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "READONLY", "NOREPLICAS", "BUSY",
 		"MOVED", "ASK", "NOSCRIPT",

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -36,10 +37,10 @@ func TestLostReplyIsAppliedOnce(t *testing.T) {
 	p.drop.Store(2)
 	must(t, part.Acquire(t.Context()))
 	for sequence := uint64(1); sequence <= 3; sequence++ {
-		// More than go-redis repeats by itself.
-		p.drop.Store(int32(sequence) * 3)
+		// More than go-redis repeats by itself; the first is the one that says that it is applied.
+		p.dropApplied.Store(int32(sequence) * 3)
 		must(t, part.Commit(t.Context(), number(sequence)))
-		if p.drop.Load() != 0 {
+		if p.drop.Load() != 0 || p.dropApplied.Load() != 0 {
 			t.Fatal("the proxy has not swallowed the replies")
 		}
 	}
@@ -49,6 +50,91 @@ func TestLostReplyIsAppliedOnce(t *testing.T) {
 	if got.Sequence != 3 || len(got.Ring) != 3 || len(got.Buckets) != 3 {
 		t.Errorf("loaded sequence %d, %d deltas, %d buckets, want 3 of each", got.Sequence, len(got.Ring), len(got.Buckets))
 	}
+}
+
+// TestLateCommitIsFenced lets another owner acquire after the commit was judged and before it is
+// applied.
+func TestLateCommitIsFenced(t *testing.T) {
+	for name, late := range map[string]uint64{"the first commit": 1, "a later commit": 3} {
+		t.Run(name, func(t *testing.T) {
+			addr := serverstest.Redis(t)
+			p, raw := startProxy(t, addr), rawClient(t, addr)
+			part := dial(t, statestore.Options{Addrs: []string{p.addr()}}).Partition(topic, 0)
+			heir := dial(t, statestore.Options{Addrs: []string{addr}}).Partition(topic, 0)
+			must(t, part.Acquire(t.Context()))
+			for sequence := uint64(1); sequence < late; sequence++ {
+				must(t, part.Commit(t.Context(), number(sequence)))
+			}
+			var acquired error
+			var before []string
+			race := func() {
+				acquired = heir.Acquire(t.Context())
+				before = dumped(t, raw)
+			}
+			p.beforeTransaction.Store(&race)
+			if err := part.Commit(t.Context(), number(late)); !errors.Is(err, stage.ErrFenced) {
+				t.Errorf("got %v, want ErrFenced", err)
+			}
+			must(t, acquired)
+			if p.beforeTransaction.Load() != nil {
+				t.Fatal("the commit was not applied by a transaction")
+			}
+			if after := dumped(t, raw); !slices.Equal(before, after) {
+				t.Errorf("the late commit changed %q to %q", before, after)
+			}
+			must(t, heir.Commit(t.Context(), number(late)))
+		})
+	}
+}
+
+// TestChangedSinceTheLook changes a key other than the token between look and EXEC: the commit
+// looks again, and what it writes fits what is there.
+func TestChangedSinceTheLook(t *testing.T) {
+	for name, change := range map[string]struct {
+		by   func(ctx context.Context, raw *redis.Client) error
+		want string // in the error; empty: none
+	}{
+		"an owner's count":  {func(ctx context.Context, raw *redis.Client) error { return raw.HIncrBy(ctx, metaKey, "owners", 1).Err() }, ""},
+		"the ring's type":   {func(ctx context.Context, raw *redis.Client) error { return raw.Set(ctx, keys[1], "not ours", 0).Err() }, "WRONGTYPE"},
+		"the buckets' type": {func(ctx context.Context, raw *redis.Client) error { return raw.Set(ctx, keys[2], "not ours", 0).Err() }, "WRONGTYPE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr := serverstest.Redis(t)
+			p, raw := startProxy(t, addr), rawClient(t, addr)
+			part := dial(t, statestore.Options{Addrs: []string{p.addr()}}).Partition(topic, 0)
+			must(t, part.Acquire(t.Context()))
+			must(t, part.Commit(t.Context(), number(1)))
+			var changed error
+			race := func() { changed = change.by(t.Context(), raw) }
+			p.beforeTransaction.Store(&race)
+			err := part.Commit(t.Context(), number(2))
+			must(t, changed)
+			want := "2"
+			if change.want != "" {
+				want = "1" // nothing of it
+			}
+			if (err == nil) != (change.want == "") || err != nil && !strings.Contains(err.Error(), change.want) {
+				t.Errorf("got %v, want %q", err, change.want)
+			}
+			if got := raw.HGet(t.Context(), metaKey, "seq").Val(); got != want {
+				t.Errorf("sequence %s is stored, want %s", got, want)
+			}
+		})
+	}
+}
+
+// dumped is everything that is stored of the partition.
+func dumped(t *testing.T, raw *redis.Client) []string {
+	t.Helper()
+	var all []string
+	for _, key := range keys {
+		dump, err := raw.Dump(context.Background(), key).Result()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			t.Error(err)
+		}
+		all = append(all, dump)
+	}
+	return all
 }
 
 // TestOutOfMemory fills Redis; the commit is repeated until there is room, and

@@ -9,11 +9,11 @@ import (
 
 // All limits of the package.
 const (
-	// MaxCommitBytes bounds meta, delta and buckets of one commit together. A
-	// running script overshoots Redis's maxmemory by as much.
+	// MaxCommitBytes bounds meta, delta and buckets of one commit together. Redis
+	// looks at maxmemory before a transaction, which overshoots it by as much.
 	MaxCommitBytes = 64 << 20
-	// MaxCommitBuckets bounds the buckets of one commit; Redis takes at most
-	// 1,048,576 arguments in one command.
+	// MaxCommitBuckets bounds the buckets of one commit, two arguments each of one
+	// HSET; Redis takes at most 1,048,576 in one command.
 	MaxCommitBuckets = 100_000
 
 	bucketsPerRead = 256 // entries per HSCAN; a bucket is some 10 KB

@@ -1,7 +1,7 @@
 package statestore_test
 
 import (
-	"io"
+	"bytes"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -15,7 +15,11 @@ type proxy struct {
 	target   string
 	// drop is how many of the next replies to swallow.
 	drop atomic.Int32
-	open sync.WaitGroup
+	// dropApplied is the same from the next reply to an EXEC on.
+	dropApplied atomic.Int32
+	// beforeTransaction, if set, runs once, when the next MULTI has come and Redis has not seen it.
+	beforeTransaction atomic.Pointer[func()]
+	open              sync.WaitGroup
 }
 
 func startProxy(t *testing.T, target string) *proxy {
@@ -52,7 +56,7 @@ func (p *proxy) serve(client net.Conn) {
 		return
 	}
 	p.open.Go(func() {
-		_, _ = io.Copy(server, client)
+		p.requests(server, client)
 		_ = server.Close()
 	})
 	buffer := make([]byte, 64<<10)
@@ -66,6 +70,29 @@ func (p *proxy) serve(client net.Conn) {
 			return
 		}
 		if _, err := client.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// requests passes on what the client sends. A commit of these tests is one piece.
+func (p *proxy) requests(server, client net.Conn) {
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := client.Read(buffer)
+		if err != nil {
+			return
+		}
+		piece := buffer[:n]
+		if bytes.HasPrefix(piece, []byte("*1\r\n$5\r\nmulti\r\n")) {
+			if run := p.beforeTransaction.Swap(nil); run != nil {
+				(*run)()
+			}
+		}
+		if bytes.HasSuffix(piece, []byte("$4\r\nexec\r\n")) {
+			p.drop.Add(p.dropApplied.Swap(0))
+		}
+		if _, err := server.Write(piece); err != nil {
 			return
 		}
 	}

@@ -191,7 +191,9 @@ func (w *world) play(s Scenario) (found []invariant.Violation) {
 	failed("end", w.end())
 	found = append(found, w.found...)
 	if err == nil && !w.expects.refused {
+		began := time.Now()
 		checked, err := w.check()
+		w.checked = time.Since(began)
 		failed("check", err)
 		found = append(found, checked...)
 	}
@@ -279,7 +281,7 @@ func (r *Result) addReplays(more []replay) {
 	var each []float64
 	for _, x := range r.replays {
 		records += x.records
-		each = append(each, x.seconds*1e6/float64(x.records))
+		each = append(each, x.perMillion())
 	}
 	slices.Sort(each)
 	r.ReplayRecords, r.ReplayPerMillion = records/int64(len(r.replays)), each[len(each)/2]
@@ -294,8 +296,11 @@ func (g *ground) say(s Scenario, n uint64, w *world, found []invariant.Violation
 		recovered += fmt.Sprintf(", %s back after %.1f s", m.what, m.seconds)
 	}
 	service, mib := w.watch.largest()
-	_, _ = fmt.Fprintf(g.log, "fault %d run %d: %d violations in %.1f s%s, at most %.0f MiB (%s)\n",
-		s.Number, n+1, len(found), took.Seconds(), recovered, mib, service)
+	_, _ = fmt.Fprintf(g.log, "fault %d run %d: %d violations in %.1f s, %.1f of them to check%s, at most %.0f MiB (%s)\n",
+		s.Number, n+1, len(found), took.Seconds(), w.checked.Seconds(), recovered, mib, service)
+	for _, r := range w.replayed {
+		_, _ = fmt.Fprintf(g.log, "  %d records of the log folded again, %.1f s per million\n", r.records, r.perMillion())
+	}
 	for _, v := range found[:min(len(found), 5)] {
 		_, _ = fmt.Fprintf(g.log, "  %.2000s\n", v)
 	}

@@ -61,9 +61,11 @@ type world struct {
 	// What the scenario says of itself.
 	measured []measurement
 	replayed []replay
-	notes    []string
-	found    []invariant.Violation
-	expects  expectation
+	// checked is how long the invariants took.
+	checked time.Duration
+	notes   []string
+	found   []invariant.Violation
+	expects expectation
 	// cut are the payment log's records, by partition, that the scenario has had removed
 	// from the beginning of the log: the checks are about all of it.
 	cut map[int32][]stage.Record
@@ -96,6 +98,8 @@ type replay struct {
 	records int64 // of the log
 	seconds float64
 }
+
+func (r replay) perMillion() float64 { return r.seconds * 1e6 / float64(r.records) }
 
 const (
 	// patience ends a wait that would last for ever.
