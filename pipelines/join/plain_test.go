@@ -167,6 +167,11 @@ func TestAlmostSettled(t *testing.T) {
 				e.Amounts.ApprovedMinor = ptr(int64(150))
 			}
 		}, 1},
+		{"C100(1) a200 S100(2) now C100(2) now due due+4d", func(e *event.Event) {
+			if e.Kind == event.Kind_KIND_CAPTURE && e.Capture.Id == "2" {
+				e.Time.BusinessMs = ptr(monday10 + day) // due a day after the first, which the line has not paid
+			}
+		}, 1},
 		{"A100 S100 now due S100 now", nil, 1},
 		{"A100 S100 now due due+5d S100 now due+9d", nil, 0}, // another life
 	} {
