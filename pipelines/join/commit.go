@@ -132,7 +132,7 @@ func (r *Recorder) Commit(sequence uint64, position Position) (Changes, error) {
 	t.queue = append(t.queue[:0], t.queue[written:]...)
 	c.TrimTo = sequence + 1
 	if len(t.queue) > 0 {
-		c.TrimTo = t.buckets[t.queue[0]].since
+		c.TrimTo = t.since[t.queue[0]]
 	}
 	var err error
 	c.Meta, err = r.state.encodeMeta(position)

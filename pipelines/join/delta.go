@@ -158,7 +158,7 @@ func (u *unpacker) change() (c Change, err error) {
 // apply makes a change of a loaded delta, unless the snapshot has it.
 func (t *table) apply(c *Change) error {
 	b := &t.buckets[c.Bucket]
-	if c.sequence <= b.at {
+	if c.sequence <= t.at[c.Bucket] {
 		return nil
 	}
 	t.waits(b, c.hash, c.sequence)

@@ -21,7 +21,11 @@ const (
 // Payments are packed bytes in a few thousand arrays without pointers: tens of
 // millions of them are nothing to the garbage collector.
 type table struct {
-	buckets  [bucketCount]bucket
+	buckets [bucketCount]bucket
+	// since is the commit whose change the snapshot lacks, of a bucket that waits; at the
+	// commit up to which it has the bucket, while a stored state loads.
+	since, at [bucketCount]uint64
+
 	checksum uint64 // the sum of those of all payments; not kept if unstored
 	count    int
 	room     []byte // a payment on its way into its bucket
@@ -119,7 +123,8 @@ func (t *table) changes(b *bucket, hash uint64) bool {
 
 func (t *table) waits(b *bucket, hash, sequence uint64) {
 	if !b.waiting && !t.unstored {
-		b.waiting, b.since = true, sequence
+		b.waiting = true
+		t.since[bucketOf(hash)] = sequence
 		t.queue = append(t.queue, uint16(bucketOf(hash)))
 	}
 }
@@ -197,9 +202,8 @@ func checksumFrom(packed []byte, at int) (sum uint64) {
 
 // loadBucket loads a bucket of the snapshot.
 func (t *table) loadBucket(index int, value []byte) error {
-	b := &t.buckets[index]
 	u := unpacker{b: value}
-	b.at = u.uvarint()
+	t.at[index] = u.uvarint()
 	for u.err == nil && len(u.b) > 0 {
 		packed := u.bytes(u.uvarint())
 		if u.err != nil {
@@ -213,7 +217,7 @@ func (t *table) loadBucket(index int, value []byte) error {
 		if bucketOf(hash) != index {
 			return errCorrupt
 		}
-		_, slot := t.find(key, hash)
+		b, slot := t.find(key, hash)
 		t.put(b, slot, hash, packed, 0)
 	}
 	return u.err

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"unsafe"
 
 	"pgregory.net/rapid"
 
@@ -133,5 +134,12 @@ func TestTwoPaymentsOfOnePlace(t *testing.T) {
 		if !bytes.Equal(other.get(key), one.get(key)) {
 			t.Errorf("%s is loaded as %q, it is %q", key, other.get(key), one.get(key))
 		}
+	}
+}
+
+// A bucket that is larger takes a second line of the cache at each event.
+func TestABucketIsALine(t *testing.T) {
+	if size := unsafe.Sizeof(bucket{}); size != 64 {
+		t.Errorf("a bucket has %d bytes", size)
 	}
 }
