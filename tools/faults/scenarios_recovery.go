@@ -23,7 +23,7 @@ var recoveryScenarios = []Scenario{
 	},
 	{
 		Number: 10, Name: "Redis FLUSHALL under load, log cut by retention: checkpoint and log", Holds: []string{i1, i2, i4, i6},
-		traffic: larger(10), env: checkpointsEvery(checkpointEvery), inject: wipeBehindCut,
+		traffic: larger(20), env: checkpointsEvery(checkpointEvery), inject: wipeBehindCut,
 		Scale: "a checkpoint every 10 s instead of 10 min",
 	},
 	{
@@ -161,6 +161,18 @@ func (w *world) everythingKept(share float64) error {
 	})
 }
 
+// aheadOfCheckpoints waits until the state is that many records beyond the newest
+// checkpoints, so that there is something to fold again.
+func (w *world) aheadOfCheckpoints(records int64) error {
+	return w.until("the state is ahead of the checkpoints", func() (bool, error) {
+		ahead, err := w.stored()
+		for _, offset := range w.kept() {
+			ahead -= offset
+		}
+		return ahead >= records, err
+	})
+}
+
 // retain has the broker's retention remove everything that the log holds now, and
 // waits until it has; cut is asked for each partition whether enough is gone.
 func (w *world) retain(gone func(partition int32, first, end int64) bool) error {
@@ -205,10 +217,10 @@ func wipeBehindCut(w *world) error {
 		return err
 	}
 	w.feeder.inBulk()
-	if err := w.feed(0.8); err != nil {
+	w.trickle(0.95, 0)
+	if err := w.aheadOfCheckpoints(2 * replayLeast); err != nil {
 		return err
 	}
-	w.trickle(0.95, 5*rate)
 	if err := w.wipeAndReturn(nil); err != nil {
 		return err
 	}

@@ -107,6 +107,9 @@ const (
 	// longPatience is for a million records on a machine that has other work too.
 	longPatience = 10 * time.Minute
 	glance       = 10 * time.Millisecond
+	// longGlance is for waits that are measured in tens of seconds: what is asked a
+	// hundred times a second is work for the broker too.
+	longGlance = 100 * time.Millisecond
 )
 
 var cardKey = base64.StdEncoding.EncodeToString([]byte("settlewatch faults: not a secret"))
@@ -236,7 +239,11 @@ func (w *world) undo() error {
 // until looks again and again until seen says true.
 func (w *world) until(what string, seen func() (bool, error)) error {
 	deadline := time.Now().Add(w.patience)
-	tick := time.NewTicker(glance)
+	between := glance
+	if w.patience >= longPatience {
+		between = longGlance
+	}
+	tick := time.NewTicker(between)
 	defer tick.Stop()
 	for {
 		done, err := seen()
