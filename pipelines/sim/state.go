@@ -261,7 +261,7 @@ func checkCommit(c stage.Commit) error {
 	return nil
 }
 
-// apply is commit.lua.
+// apply is what a commit of statestore comes to.
 func (o *StateOwner) apply(c stage.Commit) error {
 	s := o.store
 	s.mu.Lock()

@@ -94,7 +94,9 @@ func TestChangedSinceTheLook(t *testing.T) {
 		by   func(ctx context.Context, raw *redis.Client) error
 		want string // in the error; empty: none
 	}{
-		"an owner's count":  {func(ctx context.Context, raw *redis.Client) error { return raw.HIncrBy(ctx, metaKey, "owners", 1).Err() }, ""},
+		"an owner's count": {func(ctx context.Context, raw *redis.Client) error {
+			return raw.HIncrBy(ctx, metaKey, "owners", 1).Err()
+		}, ""},
 		"the ring's type":   {func(ctx context.Context, raw *redis.Client) error { return raw.Set(ctx, keys[1], "not ours", 0).Err() }, "WRONGTYPE"},
 		"the buckets' type": {func(ctx context.Context, raw *redis.Client) error { return raw.Set(ctx, keys[2], "not ours", 0).Err() }, "WRONGTYPE"},
 	} {

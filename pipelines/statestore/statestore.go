@@ -9,7 +9,7 @@
 // # Layout
 //
 // A partition has three keys, all under the hash tag {<log>/<partition>}, so
-// that one slot of a Redis Cluster holds them and one script may touch them:
+// that one slot of a Redis Cluster holds them and one transaction may touch them:
 //
 //	sw:{payment-log.v1/3}:meta   hash
 //	    owners      how often a token was drawn
@@ -29,10 +29,14 @@
 //
 // # Guarantees
 //
-//   - A commit is applied whole or not at all, and once, by one script. The
-//     script checks everything before it writes anything, because Redis does not
-//     undo what a failing script has written. Its first write is one that Redis
-//     refuses when it is out of memory, so that it is never refused half-way.
+//   - A commit is applied whole or not at all, and once, by one transaction. All
+//     three keys are watched before they are looked at, so that Redis drops the
+//     transaction when anything has changed since: a new owner's token, a key's
+//     type, the length of the ring. What Redis refuses (memory, disk, a replica)
+//     it refuses before it applies any of it. It does not undo what it has
+//     written when a later command fails, so types are looked at before. A script
+//     would do the same, but Redis hashes and copies what is handed to one, which
+//     cost it more than all else that a commit is.
 //   - A commit is applied only if the caller's token is the stored one, its
 //     sequence follows the stored one, and it starts at the stored offset. The
 //     three mask each other's mistakes; each is needed on its own: the token
@@ -43,8 +47,8 @@
 //   - A token is a counter and a random number. The counter alone would repeat
 //     after a rollback or a wipe of Redis. A missing token equals nothing, so
 //     that a wiped partition fences its owner.
-//   - Sequences and offsets travel and are compared as decimal strings: Lua's
-//     numbers are doubles and lose whole numbers above 2^53.
+//   - Sequences and offsets travel and are compared as decimal strings: the numbers
+//     of Lua, in which a whole state is restored, are doubles and lose whole numbers above 2^53.
 //   - Everything is read from primaries.
 //
 // While Redis is away, out of memory or changing its primary, operations of a

@@ -96,15 +96,18 @@ func killAtCommit(w *world, fate verdict) error {
 	pid := w.supervisor.Pid("joiner")
 	struck := make(chan error, 1)
 	var once atomic.Bool
-	w.redisProxy.change(func(p *proxy) {
-		p.request = func(_ *link, piece []byte) verdict {
-			if !isCommit(piece) || !once.CompareAndSwap(false, true) {
-				return pass
-			}
-			struck <- syscall.Kill(pid, syscall.SIGKILL)
-			return fate
+	strike := func() verdict {
+		if !once.CompareAndSwap(false, true) {
+			return pass
 		}
-	})
+		struck <- syscall.Kill(pid, syscall.SIGKILL)
+		return fate
+	}
+	if fate == loseReply {
+		w.atCommit(leave, strike)
+	} else {
+		w.atCommit(strike, leave)
+	}
 	select {
 	case err := <-struck:
 		if err != nil {
@@ -116,10 +119,36 @@ func killAtCommit(w *world, fate verdict) error {
 	return w.recovery("joiner", w.stored)
 }
 
-// isCommit tells whether the bytes begin a commit: the script with its three keys.
-func isCommit(piece []byte) bool {
-	head := piece[:min(len(piece), 400)]
-	return bytes.Contains(bytes.ToLower(head), []byte("evalsha")) && bytes.Contains(head, []byte(":seg"))
+// leave lets a commit be.
+func leave() verdict { return pass }
+
+// atCommit asks what happens to each commit: when its EXEC is sent and Redis has not seen it, and
+// again when Redis has applied it, with the reply in hand.
+func (w *world) atCommit(sent, applied func() verdict) {
+	const executed = 1
+	w.redisProxy.change(func(p *proxy) {
+		p.request = func(l *link, piece []byte) verdict {
+			if !endsCommit(piece) {
+				return pass
+			}
+			l.stage = executed
+			return sent()
+		}
+		p.reply = func(l *link, piece []byte) verdict {
+			// EXEC is answered by a list; what is queued before it is not.
+			if l.stage != executed || !bytes.Contains(piece, []byte("*")) {
+				return pass
+			}
+			l.stage = 0
+			return applied()
+		}
+	})
+}
+
+// endsCommit tells whether the bytes end a commit: an EXEC, and not the one of a read at one
+// moment, which is a single piece.
+func endsCommit(piece []byte) bool {
+	return bytes.HasSuffix(piece, []byte("*1\r\n$4\r\nexec\r\n")) && !bytes.Contains(piece, []byte("\r\nhmget\r\n"))
 }
 
 // killIngest kills one of the three while it reads.

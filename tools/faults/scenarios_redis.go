@@ -119,14 +119,12 @@ func stopRedis(w *world) error {
 // loseReplies loses the next replies to commits, one after the other.
 func (w *world) loseReplies(count int) error {
 	lost := 0
-	w.redisProxy.change(func(p *proxy) {
-		p.request = func(_ *link, piece []byte) verdict {
-			if isCommit(piece) && lost < count {
-				lost++
-				return loseReply
-			}
+	w.atCommit(leave, func() verdict {
+		if lost == count {
 			return pass
 		}
+		lost++
+		return loseReply
 	})
 	return w.until("replies to commits are lost", func() (bool, error) {
 		done := false
