@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -224,16 +225,13 @@ const (
 
 // bounds is I6.
 func (w *world) bounds(s Scenario) []invariant.Violation {
-	most := s.mostSeconds
-	if most == 0 {
-		most = recoveryMostSeconds
+	most := cmp.Or(s.mostSeconds, recoveryMostSeconds)
+	var measures []invariant.Measure
+	for service, mib := range w.watch.peaks() {
+		measures = append(measures, invariant.Measure{
+			Name: "memory of " + service, Value: mib, Most: cmp.Or(s.mostMiB[service], memoryMostMiB), Unit: "MiB",
+		})
 	}
-	mostMiB := s.mostMiB
-	if mostMiB == 0 {
-		mostMiB = memoryMostMiB
-	}
-	service, mib := w.watch.largest()
-	measures := []invariant.Measure{{Name: "memory of " + service, Value: mib, Most: mostMiB, Unit: "MiB"}}
 	for _, m := range w.measured {
 		measures = append(measures, invariant.Measure{Name: "recovery of " + m.what, Value: m.seconds, Most: most, Unit: "s"})
 	}

@@ -48,8 +48,8 @@ type Scenario struct {
 	mostSeconds float64
 	// patience bounds every wait. Defaults to 90 s.
 	patience time.Duration
-	// mostMiB bounds the memory of a service. Defaults to 512.
-	mostMiB float64
+	// mostMiB bounds the memory of a service, by its name. Defaults to 512.
+	mostMiB map[string]float64
 }
 
 // Scenarios are all faults, by number.
