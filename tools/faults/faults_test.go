@@ -102,6 +102,13 @@ func TestResultsAreAddedUp(t *testing.T) {
 	if found := w.bounds(Scenario{mostSeconds: 2}); len(found) != 1 || found[0].Invariant != i6 {
 		t.Errorf("a recovery of 3 s within 2 s: %v", found)
 	}
+	w.measured = nil
+	if found := w.bounds(Scenario{mostMiB: map[string]float64{"joiner": 1, "warehouse": 9}}); len(found) != 1 || found[0].Place != "memory of joiner" {
+		t.Errorf("2 MiB of the joiner within its 1 MiB: %v", found)
+	}
+	if found := w.bounds(Scenario{mostMiB: map[string]float64{"warehouse": 1}}); len(found) != 0 {
+		t.Errorf("2 MiB of the joiner beside another's bound of 1 MiB: %v", found)
+	}
 	report := Report{Results: []Result{r}}
 	if text := report.Markdown(); !strings.Contains(text, "| 3 | 3 | 3.0 s | 5.0 s | 2 MiB (joiner) |") || !strings.Contains(text, "## Violations") ||
 		!strings.Contains(text, "| 100000 | 30.0 s |") {
