@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -14,12 +16,38 @@ import (
 
 type scaleFlags struct {
 	benchPlace
-	open, settled []int64
-	partitions    []int
-	joiners       []int
-	cluster       bool
-	shapes        int64
-	extra         int64
+	open, settled       counts
+	partitions, joiners counts
+	cluster             bool
+	shapes, extra       int64
+}
+
+// counts is a flag of numbers, separated by commas; empty for none.
+type counts []int64
+
+func (c *counts) Type() string { return "numbers" }
+
+func (c *counts) String() string {
+	texts := make([]string, len(*c))
+	for i, n := range *c {
+		texts[i] = strconv.FormatInt(n, 10)
+	}
+	return strings.Join(texts, ",")
+}
+
+func (c *counts) Set(text string) error {
+	*c = nil
+	for part := range strings.SplitSeq(text, ",") {
+		if part == "" {
+			continue
+		}
+		n, err := strconv.ParseInt(part, 10, 64)
+		if err != nil || n < 1 {
+			return fmt.Errorf("%q is no number from 1 on", part)
+		}
+		*c = append(*c, n)
+	}
+	return nil
 }
 
 func benchScaleCommand() *cobra.Command {
@@ -49,10 +77,13 @@ Exit status: 0 measured, 1 alerts are not the expected ones, 2 it could not run.
 	}
 	flags := cmd.Flags()
 	f.addTo(cmd, 90*time.Minute)
-	flags.Int64SliceVar(&f.open, "open", []int64{1_000_000, 10_000_000, 30_000_000}, "numbers of open payments")
-	flags.Int64SliceVar(&f.settled, "settled", []int64{1_000_000, 10_000_000, 100_000_000}, "numbers of settled payments that are kept")
-	flags.IntSliceVar(&f.partitions, "partitions", []int{1, 2, 8, 64}, "numbers of partitions of the payment log")
-	flags.IntSliceVar(&f.joiners, "joiners", []int{2}, "numbers of joiners")
+	f.open = counts{1_000_000, 10_000_000, 30_000_000}
+	f.settled = counts{1_000_000, 10_000_000, 100_000_000}
+	f.partitions, f.joiners = counts{1, 2, 8, 64}, counts{2}
+	flags.Var(&f.open, "open", "numbers of open payments")
+	flags.Var(&f.settled, "settled", "numbers of settled payments that are kept")
+	flags.Var(&f.partitions, "partitions", "numbers of partitions of the payment log")
+	flags.Var(&f.joiners, "joiners", "numbers of joiners")
 	flags.BoolVar(&f.cluster, "cluster", true, "measure with a Redis Cluster too")
 	flags.Int64Var(&f.shapes, "shapes", 1_000_000, "open payments while partitions, joiners and Redis differ")
 	flags.Int64Var(&f.extra, "extra", 500_000, "further payments that are measured, whole thousands")
@@ -76,10 +107,10 @@ func (f scaleFlags) plans() []bench.ScalePlan {
 	}
 	base.Payments = f.shapes
 	for _, n := range f.partitions {
-		add(func(p *bench.ScalePlan) { p.LogPartitions = n })
+		add(func(p *bench.ScalePlan) { p.LogPartitions = int(n) })
 	}
 	for _, n := range f.joiners {
-		add(func(p *bench.ScalePlan) { p.Joiners = n })
+		add(func(p *bench.ScalePlan) { p.Joiners = int(n) })
 	}
 	if f.cluster {
 		add(func(p *bench.ScalePlan) { p.Cluster = true })
