@@ -14,7 +14,7 @@ import (
 // backlogMostMiB: the joiner holds the payments of the backlog, and as much again until
 // the garbage collector has been there; the warehouse the rows of large inserts. What
 // was seen, and a quarter.
-var backlogMostMiB = map[string]float64{"joiner": 1290, "warehouse": 380}
+var backlogMostMiB = map[string]float64{"joiner": 1290, "warehouse": 430}
 
 var backlogScenarios = []Scenario{
 	{
