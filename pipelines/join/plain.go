@@ -20,9 +20,10 @@ import (
 //   - Paid unsettled, and the end of a life, take a due time: the payment's next
 //     moment is at or before the first of them, and an event that arrives at or
 //     after it makes the payment not plain.
-//   - Where one capture or sale is owed and one line has paid as much, nothing is left
-//     to fall due: the next moment is the end of the life. Whatever is owed after
-//     that makes the payment not plain.
+//   - Where one capture or sale is owed and then one line has paid as much before it
+//     was due, nothing is left to fall due: the next moment is the end of the life.
+//     Whatever is owed after that makes the payment not plain. A line that stands before
+//     it in the log may have arrived after it was due.
 //
 // What is judged early, at a moment when it need not be, changes nothing either.
 
@@ -47,7 +48,7 @@ func (s *State) foresee(flags byte, next int64, f *pendingFact, t *template, gro
 	terms := s.terms[group]
 	end := f.effective + terms.LifeMs()
 	flags = f.settles(flags, t, terms)
-	if f.obliges() && !settled(flags) {
+	if f.obliges() {
 		due, known := s.dueOf(f, group)
 		if !known {
 			return eager, min(next, f.effective)
@@ -57,7 +58,7 @@ func (s *State) foresee(flags byte, next int64, f *pendingFact, t *template, gro
 	switch {
 	case end <= f.effective: // beyond what an int64 holds
 		return eager, min(next, f.effective)
-	case settled(flags) && (f.obliges() || f.kind == event.Kind_KIND_SETTLEMENT):
+	case settled(flags) && f.kind == event.Kind_KIND_SETTLEMENT:
 		return flags | flagDeferred, end // and not when it would have been due
 	}
 	return flags | flagDeferred, min(next, end)
@@ -73,7 +74,7 @@ func (f *pendingFact) settles(flags byte, t *template, terms *calendar.Terms) by
 			flags |= flagPaid
 		}
 	case !f.obliges():
-	case same && f.approvedAmount() <= f.amount && flags&flagOwed == 0:
+	case same && f.approvedAmount() <= f.amount && flags&(flagOwed|flagLine) == 0:
 		flags |= flagOwed
 	default:
 		flags |= flagOwedMore

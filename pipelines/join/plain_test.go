@@ -172,6 +172,8 @@ func TestAlmostSettled(t *testing.T) {
 				e.Time.BusinessMs = ptr(monday10 + day) // due a day after the first, which the line has not paid
 			}
 		}, 1},
+		{"A100 S100@due due+1d", nil, 0}, // in time
+		{"A100 now due S100 now", nil, 2},
 		{"A100 S100 now due S100 now", nil, 1},
 		{"A100 S100 now due due+5d S100 now due+9d", nil, 0}, // another life
 	} {
@@ -192,6 +194,27 @@ func TestAlmostSettled(t *testing.T) {
 		if a, b := alertBytes(t, got), alertBytes(t, want); !bytes.Equal(a, b) {
 			t.Errorf("%s: alerts only\n%s\nwith snapshots\n%s", c.history, a, b)
 		}
+	}
+}
+
+// A line that stands before the sale in the log, and arrived after it was due.
+func TestTheLineStandsFirst(t *testing.T) {
+	log := script("A100 S100@due").records(t, testKey)
+	log[1].ArrivalMs = tuesday12 + minute
+	log[0], log[1] = log[1], log[0]
+	log = append([]*event.LogRecord{configRecord(testConfig(nil), 0)}, log...)
+	for _, f := range feeds {
+		log = append(log, markOf(f, tuesday12+day))
+	}
+	all, only := New(), NewAlertsOnly()
+	want, got := new(Output), new(Output)
+	for _, r := range log {
+		if err := errors.Join(all.Step(r, want), only.Step(r, got)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a, b := alertBytes(t, got), alertBytes(t, want); len(want.Alerts) != 2 || !bytes.Equal(a, b) {
+		t.Errorf("alerts only\n%s\nwith snapshots\n%s", a, b)
 	}
 }
 
