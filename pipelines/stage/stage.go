@@ -113,7 +113,7 @@ type Commit struct {
 	FromOffset int64  // the stored offset
 	ToOffset   int64
 	Meta       []byte
-	// Delta is pushed to the ring; it holds every state that the batch changed.
+	// Delta is pushed to the ring: what the batch changed, in order.
 	Delta []byte
 	// Buckets are rewritten in the snapshot; an empty value removes one.
 	Buckets []Bucket
