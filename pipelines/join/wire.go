@@ -1,10 +1,10 @@
 package join
 
 import (
-	"encoding/binary"
 	"errors"
 
 	"settlewatch/schemas/event"
+	"settlewatch/schemas/wire"
 )
 
 // This file reads the ordinary record of the payment log straight from its
@@ -73,97 +73,29 @@ type wireReader struct {
 	names       []byte // room for the name of a capture that has no id of its own
 }
 
-// A field is one of a message: its number, and a number or bytes.
-type field struct {
-	number uint64
-	bytes  bool
-	v      uint64
-	b      []byte
-}
-
-// fields goes through a message. It stops, unusual, at what the generated code would
-// refuse, and at what it would read in another way than field by field.
-type fields struct {
-	b       []byte
-	unusual bool
-	seen    uint64 // parts that may come once, by number
-}
-
-// next gives the next field; false at the end, and at what is unusual. Most tags,
-// lengths and numbers are one byte: they take no call.
-func (r *fields) next(f *field) bool {
-	b := r.b
-	if len(b) < 2 {
-		r.unusual = r.unusual || len(b) > 0
-		return false
-	}
-	tag, at := uint64(b[0]), 1
-	if tag >= 0x80 {
-		if tag, at = uvarintAt(b, 0); at <= 0 || at == len(b) {
-			r.unusual = true
-			return false
-		}
-	}
-	v := uint64(b[at])
-	if at++; v >= 0x80 {
-		if v, at = uvarintAt(b, at-1); at <= 0 {
-			r.unusual = true
-			return false
-		}
-	}
-	f.number = tag >> 3
-	switch rest := b[at:]; {
-	case tag&7 == 0:
-		f.bytes, f.v, r.b = false, v, rest
-	case tag&7 == 2 && v <= uint64(len(rest)):
-		f.bytes, f.b, r.b = true, rest[:v], rest[v:]
-	default:
-		r.unusual = true
-		return false
-	}
-	return true
-}
-
-// uvarintAt reads a number and gives where it ends; 0 or less where it does not.
-func uvarintAt(b []byte, at int) (v uint64, end int) {
-	v, n := binary.Uvarint(b[at:])
-	if n <= 0 {
-		return 0, n
-	}
-	return v, at + n
-}
-
-// once tells whether a part comes for the first time: of two, the generated code
-// makes one.
-func (r *fields) once(number uint64) bool {
-	bit := uint64(1) << number
-	r.unusual = r.unusual || r.seen&bit != 0
-	r.seen |= bit
-	return !r.unusual
-}
-
 func (w *wireReader) read(value []byte) wireKind {
 	w.origin.Source, w.origin.Generation, w.origin.Offset, w.origin.Index = "", 0, 0, 0
-	r := fields{b: value}
+	f := wire.Of(value)
 	kind := wireUnusual
-	var f field
 	var arrivalMs int64
 	var body []byte
-	for r.next(&f) {
+	hasOrigin := false
+	for f.Next() {
 		switch {
-		case f.number == 1 && f.bytes && r.once(1):
-			r.unusual = !w.readOrigin(f.b)
-		case f.number == 2 && !f.bytes:
-			arrivalMs = int64(f.v)
-		case f.number == 3 && f.bytes && r.once(3):
-			kind, body = wireEvent, f.b
-		case f.number == 4 && f.bytes && r.once(3): // one of the two
-			kind, body = wireMark, f.b
+		case f.Number == 1 && f.Bytes && f.Once(1):
+			hasOrigin = true
+			f.Unusual = !w.readOrigin(f.Part)
+		case f.Number == 2 && !f.Bytes:
+			arrivalMs = int64(f.V)
+		case f.Number == 3 && f.Bytes && f.Once(3):
+			kind, body = wireEvent, f.Part
+		case f.Number == 4 && f.Bytes && f.Once(3): // one of the two
+			kind, body = wireMark, f.Part
 		default:
 			return wireUnusual
 		}
 	}
-	if r.unusual || r.seen&2 == 0 {
+	if f.Unusual || !hasOrigin {
 		return wireUnusual
 	}
 	switch {
@@ -177,40 +109,38 @@ func (w *wireReader) read(value []byte) wireKind {
 }
 
 func (w *wireReader) readOrigin(b []byte) bool {
-	r := fields{b: b}
-	var f field
-	for r.next(&f) {
+	f := wire.Of(b)
+	for f.Next() {
 		switch {
-		case f.number == 1 && f.bytes:
-			w.origin.Source = view(f.b)
-		case f.number == 2 && !f.bytes:
-			w.origin.Generation = uint32(f.v)
-		case f.number == 3 && !f.bytes:
-			w.origin.Offset = int64(f.v)
-		case f.number == 4 && !f.bytes:
-			w.origin.Index = uint32(f.v)
+		case f.Number == 1 && f.Bytes:
+			w.origin.Source = view(f.Part)
+		case f.Number == 2 && !f.Bytes:
+			w.origin.Generation = uint32(f.V)
+		case f.Number == 3 && !f.Bytes:
+			w.origin.Offset = int64(f.V)
+		case f.Number == 4 && !f.Bytes:
+			w.origin.Index = uint32(f.V)
 		default:
 			return false
 		}
 	}
-	return !r.unusual
+	return !f.Unusual
 }
 
 func (w *wireReader) readMark(b []byte) bool {
-	r := fields{b: b}
-	var f field
+	f := wire.Of(b)
 	w.markMs, w.markConfigs = 0, 0
-	for r.next(&f) {
+	for f.Next() {
 		switch {
-		case f.number == 1 && !f.bytes:
-			w.markMs = int64(f.v)
-		case f.number == 2 && !f.bytes:
-			w.markConfigs = f.v
+		case f.Number == 1 && !f.Bytes:
+			w.markMs = int64(f.V)
+		case f.Number == 2 && !f.Bytes:
+			w.markConfigs = f.V
 		default:
 			return false
 		}
 	}
-	return !r.unusual
+	return !f.Unusual
 }
 
 // An amount of an event is there or not.
@@ -219,7 +149,7 @@ type wireAmount struct {
 	has bool
 }
 
-func (a *wireAmount) set(f *field) { a.v, a.has = int64(f.v), true }
+func (a *wireAmount) set(f *wire.Fields) { a.v, a.has = int64(f.V), true }
 
 func (a wireAmount) orAbsent() int64 {
 	if !a.has {
@@ -232,33 +162,32 @@ func (w *wireReader) readEvent(b []byte) bool {
 	w.key, w.names = "", w.names[:0]
 	w.fact = pendingFact{fact: fact{approved: absent, total: absent, stays: absent, holdUntil: absent}}
 	x := &w.fact
-	r := fields{b: b}
-	var f field
+	f := wire.Of(b)
 	var amounts, capture []byte
-	for r.next(&f) {
+	for f.Next() {
 		ok := true
-		if f.bytes {
-			switch f.number {
+		if f.Bytes {
+			switch f.Number {
 			case 1:
-				x.id = idOf(f.b)
+				x.id = idOf(f.Part)
 			case 2:
-				w.key = view(f.b)
+				w.key = view(f.Part)
 			case 5:
-				x.replaces = idOf(f.b)
+				x.replaces = idOf(f.Part)
 			case 12:
-				ok, amounts = r.once(12), f.b
+				ok, amounts = f.Once(12), f.Part
 			case 15:
-				ok, capture = r.once(15), f.b
+				ok, capture = f.Once(15), f.Part
 			case 16:
-				ok = r.once(16) && x.readLine(f.b)
+				ok = f.Once(16) && x.readLine(f.Part)
 			case 17:
-				ok = r.once(17) && x.readTime(f.b)
+				ok = f.Once(17) && x.readTime(f.Part)
 			case 18:
-				ok = r.once(18) && x.readDue(f.b)
+				ok = f.Once(18) && x.readDue(f.Part)
 			case 19:
-				ok = r.once(19) && x.readParties(f.b)
+				ok = f.Once(19) && x.readParties(f.Part)
 			case 23:
-				ok = r.once(23) && x.readSpecial(f.b)
+				ok = f.Once(23) && x.readSpecial(f.Part)
 			case 11, 13, 14, 20, 21, 22, 24, 25:
 			default:
 				ok = false
@@ -270,7 +199,7 @@ func (w *wireReader) readEvent(b []byte) bool {
 			return false
 		}
 	}
-	if r.unusual || !x.readCapture(capture) || !x.readAmounts(amounts) {
+	if f.Unusual || !x.readCapture(capture) || !x.readAmounts(amounts) {
 		return false
 	}
 	if x.kind == event.Kind_KIND_CAPTURE && x.capture == "" {
@@ -279,9 +208,9 @@ func (w *wireReader) readEvent(b []byte) bool {
 	return true
 }
 
-func (x *pendingFact) readEnum(f *field) bool {
-	v := int32(f.v)
-	switch f.number {
+func (x *pendingFact) readEnum(f *wire.Fields) bool {
+	v := int32(f.V)
+	switch f.Number {
 	case 3:
 		x.kind = known(event.Kind(v), event.Kind_name)
 	case 4:
@@ -303,17 +232,16 @@ func (x *pendingFact) readEnum(f *field) bool {
 
 // readAmounts follows addAmounts.
 func (x *pendingFact) readAmounts(b []byte) bool {
-	r := fields{b: b}
-	var f field
+	f := wire.Of(b)
 	var transaction, requested, approved, total, replacement, gross, net wireAmount
 	var fees int64
-	for r.next(&f) {
-		if f.bytes {
-			switch f.number {
+	for f.Next() {
+		if f.Bytes {
+			switch f.Number {
 			case 1:
-				x.currency = view(f.b)
+				x.currency = view(f.Part)
 			case 14:
-				fee, ok := readFee(f.b)
+				fee, ok := readFee(f.Part)
 				if !ok {
 					return false
 				}
@@ -324,7 +252,7 @@ func (x *pendingFact) readAmounts(b []byte) bool {
 			}
 			continue
 		}
-		switch f.number {
+		switch f.Number {
 		case 2:
 			transaction.set(&f)
 		case 3:
@@ -336,7 +264,7 @@ func (x *pendingFact) readAmounts(b []byte) bool {
 		case 10:
 			replacement.set(&f)
 		case 11:
-			x.delta = f.v != 0
+			x.delta = f.V != 0
 		case 12:
 			gross.set(&f)
 		case 13:
@@ -365,20 +293,19 @@ func (x *pendingFact) readAmounts(b []byte) bool {
 		}
 		x.fee = fees
 	}
-	return !r.unusual
+	return !f.Unusual
 }
 
 func readFee(b []byte) (amount int64, ok bool) {
-	r := fields{b: b}
-	var f field
-	for r.next(&f) {
+	f := wire.Of(b)
+	for f.Next() {
 		switch {
-		case f.number == 2 && !f.bytes:
-			amount = int64(f.v)
-		case (f.number == 1 || f.number == 3) && f.bytes:
+		case f.Number == 2 && !f.Bytes:
+			amount = int64(f.V)
+		case (f.Number == 1 || f.Number == 3) && f.Bytes:
 		default:
 			return 0, false
 		}
 	}
-	return amount, !r.unusual
+	return amount, !f.Unusual
 }

@@ -1,13 +1,13 @@
 package table
 
 import (
-	"encoding/binary"
 	"encoding/hex"
 	"strconv"
 	"strings"
 	"unsafe"
 
 	"settlewatch/schemas/event"
+	"settlewatch/schemas/wire"
 )
 
 // This file reads the ordinary record of the payment log straight from its protobuf
@@ -180,79 +180,31 @@ func (e wireEnum) name(v int32) string {
 	return strconv.Itoa(int(v))
 }
 
-// fields goes through a message, and stops, unusual, at what it does not read as the
-// generated code would.
-type fields struct {
-	b       []byte
-	unusual bool
-	number  uint64
-	bytes   bool // text, or a message: in part; else v
-	part    []byte
-	v       uint64
-}
-
-func (f *fields) uvarint() uint64 {
-	if len(f.b) > 0 && f.b[0] < 0x80 {
-		v := f.b[0]
-		f.b = f.b[1:]
-		return uint64(v)
-	}
-	v, n := binary.Uvarint(f.b)
-	if n <= 0 {
-		f.unusual, f.b = true, nil
-		return 0
-	}
-	f.b = f.b[n:]
-	return v
-}
-
-func (f *fields) next() bool {
-	if len(f.b) == 0 || f.unusual {
-		return false
-	}
-	tag := f.uvarint()
-	f.number = tag >> 3
-	switch tag & 7 {
-	case 0:
-		f.bytes, f.v = false, f.uvarint()
-	case 2:
-		n := f.uvarint()
-		if n > uint64(len(f.b)) {
-			f.unusual = true
-			return false
-		}
-		f.bytes, f.part, f.b = true, f.b[:n], f.b[n:]
-	default:
-		f.unusual = true
-	}
-	return !f.unusual
-}
-
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // readWire is false where the record is unusual; the row is to be cleared then.
 func (e *eventReader) readWire(offset int64, value []byte, r *row) bool {
 	e.hex, e.refs = e.hex[:0], e.refs[:0]
-	f := fields{b: value}
+	f := wire.Of(value)
 	var origin, body []byte
 	var arrivalMs int64
 	seen := uint64(0)
-	for f.next() {
+	for f.Next() {
 		// Marks and configurations are few: the generated code reads them.
-		if f.number == 0 || f.number > 3 || seen&(1<<f.number) != 0 || f.bytes == (f.number == 2) {
+		if f.Number == 0 || f.Number > 3 || seen&(1<<f.Number) != 0 || f.Bytes == (f.Number == 2) {
 			return false
 		}
-		seen |= 1 << f.number
-		switch f.number {
+		seen |= 1 << f.Number
+		switch f.Number {
 		case 1:
-			origin = f.part
+			origin = f.Part
 		case 2:
-			arrivalMs = int64(f.v)
+			arrivalMs = int64(f.V)
 		default:
-			body = f.part
+			body = f.Part
 		}
 	}
-	if f.unusual || seen&(1<<3) == 0 || !readOrigin(origin, r) || !e.readEvent(body, r) {
+	if f.Unusual || seen&(1<<3) == 0 || !readOrigin(origin, r) || !e.readEvent(body, r) {
 		return false
 	}
 	set(r, columnArrival, arrivalMs)
@@ -271,29 +223,29 @@ func set(r *row, column int, v int64) {
 
 // readOrigin leaves to the other way what is to be refused.
 func readOrigin(b []byte, r *row) bool {
-	f := fields{b: b}
+	f := wire.Of(b)
 	var source string
 	var generation, offset, index int64
 	seen := uint64(0)
-	for f.next() {
-		if f.number > 4 || seen&(1<<f.number) != 0 || f.bytes != (f.number == 1) {
+	for f.Next() {
+		if f.Number > 4 || seen&(1<<f.Number) != 0 || f.Bytes != (f.Number == 1) {
 			return false
 		}
-		seen |= 1 << f.number
-		switch f.number {
+		seen |= 1 << f.Number
+		switch f.Number {
 		case 1:
-			source = view(f.part)
+			source = view(f.Part)
 		case 2:
-			generation = int64(uint32(f.v))
+			generation = int64(uint32(f.V))
 		case 3:
-			offset = int64(f.v)
+			offset = int64(f.V)
 		case 4:
-			index = int64(uint32(f.v))
+			index = int64(uint32(f.V))
 		default:
 			return false
 		}
 	}
-	if f.unusual || source == "" || offset < 0 {
+	if f.Unusual || source == "" || offset < 0 {
 		return false
 	}
 	c := r.at(columnSource)
@@ -305,35 +257,35 @@ func readOrigin(b []byte, r *row) bool {
 }
 
 func (e *eventReader) readEvent(b []byte, r *row) bool {
-	f := fields{b: b}
+	f := wire.Of(b)
 	var enums [11]int32
 	seen := uint64(0)
-	for f.next() {
-		n := f.number
+	for f.Next() {
+		n := f.Number
 		switch {
 		case n == 0 || n >= eventParts || n != 14 && seen&(1<<n) != 0:
 			return false
-		case n == 14 && f.bytes:
-			if !e.readReference(f.part) {
+		case n == 14 && f.Bytes:
+			if !e.readReference(f.Part) {
 				return false
 			}
 		case n <= 2 || n == 5:
-			if !f.bytes || !e.readField(&f, eventMessages[0][n], r) {
+			if !f.Bytes || !e.readField(&f, eventMessages[0][n], r) {
 				return false
 			}
 		case n <= 10:
-			if f.bytes {
+			if f.Bytes {
 				return false
 			}
-			enums[n] = int32(f.v)
+			enums[n] = int32(f.V)
 		default:
-			if !f.bytes || !e.readPart(f.part, eventMessages[n], r) {
+			if !f.Bytes || !e.readPart(f.Part, eventMessages[n], r) {
 				return false
 			}
 		}
 		seen |= 1 << n
 	}
-	if f.unusual {
+	if f.Unusual {
 		return false
 	}
 	for _, enum := range eventEnums {
@@ -352,72 +304,72 @@ func (e *eventReader) readEvent(b []byte, r *row) bool {
 
 // readPart reads a message whose every field is a cell.
 func (e *eventReader) readPart(b []byte, columns []wireField, r *row) bool {
-	f := fields{b: b}
+	f := wire.Of(b)
 	seen := uint64(0)
-	for f.next() {
-		if f.number >= uint64(len(columns)) || seen&(1<<f.number) != 0 || !e.readField(&f, columns[f.number], r) {
+	for f.Next() {
+		if f.Number >= uint64(len(columns)) || seen&(1<<f.Number) != 0 || !e.readField(&f, columns[f.Number], r) {
 			return false
 		}
-		seen |= 1 << f.number
+		seen |= 1 << f.Number
 	}
-	return !f.unusual
+	return !f.Unusual
 }
 
-func (e *eventReader) readField(f *fields, to wireField, r *row) bool {
-	if to.form == formNone || f.bytes != (to.form <= formHex) {
+func (e *eventReader) readField(f *wire.Fields, to wireField, r *row) bool {
+	if to.form == formNone || f.Bytes != (to.form <= formHex) {
 		return false
 	}
 	c := r.at(to.column)
 	c.set = true
 	switch to.form {
 	case formText:
-		c.text = view(f.part)
+		c.text = view(f.Part)
 		c.set = c.text != ""
 	case formHex:
 		// Room is made for all at once: what was written must not move.
-		if e.hex == nil || cap(e.hex)-len(e.hex) < 2*len(f.part) {
-			e.hex = make([]byte, 0, max(512, 2*len(f.part)))
+		if e.hex == nil || cap(e.hex)-len(e.hex) < 2*len(f.Part) {
+			e.hex = make([]byte, 0, max(512, 2*len(f.Part)))
 		}
 		start := len(e.hex)
-		e.hex = hex.AppendEncode(e.hex, f.part)
+		e.hex = hex.AppendEncode(e.hex, f.Part)
 		c.text = view(e.hex[start:])
 		c.set = c.text != ""
 	case formUint32:
-		c.number = int64(uint32(f.v))
+		c.number = int64(uint32(f.V))
 		c.set = c.number != 0
 	case formInt32:
-		c.number = int64(int32(f.v))
+		c.number = int64(int32(f.V))
 	case formBool:
-		c.number = int64(min(f.v, 1))
+		c.number = int64(min(f.V, 1))
 		c.set = c.number != 0
 	default:
-		c.number = int64(f.v)
+		c.number = int64(f.V)
 	}
 	return true
 }
 
 func (e *eventReader) readReference(b []byte) bool {
-	f := fields{b: b}
+	f := wire.Of(b)
 	var ref reference
 	seen := uint64(0)
-	for f.next() {
-		if f.number > 4 || seen&(1<<f.number) != 0 || f.bytes != (f.number <= 3) {
+	for f.Next() {
+		if f.Number > 4 || seen&(1<<f.Number) != 0 || f.Bytes != (f.Number <= 3) {
 			return false
 		}
-		seen |= 1 << f.number
-		switch f.number {
+		seen |= 1 << f.Number
+		switch f.Number {
 		case 1:
-			ref.kind = view(f.part)
+			ref.kind = view(f.Part)
 		case 2:
-			ref.value = view(f.part)
+			ref.value = view(f.Part)
 		case 3:
-			ref.scope = view(f.part)
+			ref.scope = view(f.Part)
 		case 4:
-			ref.original = f.v != 0
+			ref.original = f.V != 0
 		default:
 			return false
 		}
 	}
 	e.refs = append(e.refs, ref)
-	return !f.unusual
+	return !f.Unusual
 }
