@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,27 +55,29 @@ func TestRefusedPartitionsRest(t *testing.T) {
 		r.Health.Connected()
 		ended := errors.New("the broker is gone")
 		answers := []error{stage.ErrLogChanged, stage.ErrLogChanged, ended}
-		tries := 0
-		own := func(context.Context, stage.Assignment) error { tries++; return answers[min(tries, len(answers))-1] }
+		var tries atomic.Int32
+		own := func(context.Context, stage.Assignment) error {
+			return answers[min(int(tries.Add(1)), len(answers))-1]
+		}
 		a := stage.Assignment{Topic: place.Topic, Partition: place.Partition}
 		result := make(chan error, 1)
 		go func() { result <- r.holdRefused(t.Context(), a, own) }()
-		for want := 1; want <= 2; want++ {
+		for want := int32(1); want <= 2; want++ {
 			synctest.Wait()
-			if tries != want || r.Health.Ready().OK {
-				t.Errorf("%d tries, ready %v", tries, r.Health.Ready())
+			if tries.Load() != want || r.Health.Ready().OK {
+				t.Errorf("%d tries, ready %v", tries.Load(), r.Health.Ready())
 			}
 			time.Sleep(refusedWait)
 		}
-		if err := <-result; !errors.Is(err, ended) || tries != 3 {
-			t.Errorf("it ends with %v after %d tries", err, tries)
+		if err := <-result; !errors.Is(err, ended) || tries.Load() != 3 {
+			t.Errorf("it ends with %v after %d tries", err, tries.Load())
 		}
-		tries = 0
+		tries.Store(0)
 		go func() { result <- r.holdRefused(t.Context(), a, own) }()
 		synctest.Wait()
 		draining()
-		if err := <-result; err != nil || tries != 1 {
-			t.Errorf("at the drain it ends with %v after %d tries", err, tries)
+		if err := <-result; err != nil || tries.Load() != 1 {
+			t.Errorf("at the drain it ends with %v after %d tries", err, tries.Load())
 		}
 	})
 }
