@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,6 +31,7 @@ func TestForm(t *testing.T) {
 		for name := range d.known {
 			names = append(names, name)
 		}
+		slices.Sort(names)
 		for seed := range uint64(30_000) {
 			r := rand.New(rand.NewPCG(seed, 11))
 			kind := recordTable[r.IntN(len(recordTable))]
@@ -38,6 +40,7 @@ func TestForm(t *testing.T) {
 				continue
 			}
 			form.Begin()
+			card := fmt.Sprintf("62220212345%08d", seed)
 			written := []byte(`{"type":"` + kind.name + `"`)
 			ok := true
 			// What the type needs, in most records, and some fields besides.
@@ -53,7 +56,7 @@ func TestForm(t *testing.T) {
 				}
 			}
 			for _, id := range ids {
-				field, text := Field(id), formText(r, id, fmt.Sprintf("62220212345%08d", seed))
+				field, text := Field(id), formText(r, id, card)
 				value := strconv.Quote(text)
 				switch n, err := strconv.ParseInt(text, 10, 64); {
 				case err == nil && fields[id].shape == shapeAmount:
@@ -89,7 +92,9 @@ func TestForm(t *testing.T) {
 			}
 			if !done {
 				form.GiveUp()
-				if card := cardOf(written); card != "" && bytes.Contains(d.arena[:cap(d.arena)], []byte(card)) {
+				// Its own: those of formTexts may stand in the memory of an earlier record, as
+				// what is no card number there.
+				if cardOf(written) == card && bytes.Contains(d.arena[:cap(d.arena)], []byte(card)) {
 					t.Fatalf("seed %d: the form keeps the card number of %s", seed, written)
 				}
 			}
