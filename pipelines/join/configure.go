@@ -96,9 +96,9 @@ func (s *State) writeOutOne(key event.PaymentKey, group int, out *Output) error 
 		return corrupt(key)
 	}
 	r := s.rejudgeOf(group)
-	again := h.epoch != s.epoch && r.from != hop.Never && h.flags&(flagBody|flagDeferred) != 0
+	next := r.next(&h)
 	if h.flags&flagDeferred != 0 {
-		if err := s.judgeDeferred(b, slot, hash, group, out); err != nil {
+		if err := s.judgeDeferred(b, slot, hash, s.hop.Frontier(group), group, out); err != nil {
 			return err
 		}
 		if b, slot = s.payments.find(key, hash); slot < 0 {
@@ -107,38 +107,11 @@ func (s *State) writeOutOne(key event.PaymentKey, group int, out *Output) error 
 		if h, err = peek(b.payment(slot)); err != nil {
 			return corrupt(key)
 		}
-		again = again && h.flags&flagBody != 0
-	}
-	next := h.next
-	if again {
-		next = min(next, max(r.from, h.judged+1))
-	}
-	s.payments.rehead(b, slot, hash, &h, newHead{h.flags, s.epoch, next}, nil)
-	return nil
-}
-
-// judgeDeferred brings a payment to where it would be if each of its moments had
-// been judged.
-func (s *State) judgeDeferred(b *bucket, slot int, hash uint64, group int, out *Output) error {
-	j, h := &s.judge, &s.judge.history
-	if err := h.unpack(b.payment(slot)); err != nil {
-		return err
-	}
-	last, first := hop.Never, noMoment
-	for i := range h.pending {
-		e := h.pending[i].effective
-		first = min(first, e)
-		if e < s.hop.Frontier(group) {
-			last = max(last, e)
+		if h.flags&flagBody == 0 || next != r.from {
+			next = h.next
 		}
 	}
-	if last != hop.Never {
-		return s.judgeAt(event.PaymentKey(strings.Clone(string(h.key))), last, group, out)
-	}
-	h.flags, h.epoch = 0, s.epoch
-	s.packed, j.scratch = h.pack(s.packed[:0], j.scratch, first)
-	s.payments.set(b, slot, hash, s.packed)
-	s.timers[group].set(first, hash)
+	s.payments.rehead(b, slot, hash, &h, newHead{h.flags, s.epoch, next}, nil)
 	return nil
 }
 

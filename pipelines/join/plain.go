@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"settlewatch/pipelines/calendar"
+	"settlewatch/pipelines/hop"
 	"settlewatch/schemas/event"
 )
 
@@ -118,6 +119,70 @@ type dueAnswer struct {
 // defers tells whether moments of plain payments may wait.
 func (s *State) defers() bool { return s.alertsOnly || s.lateSnapshots }
 
+// foreseen tells whether a moment that was foreseen for the unpacked payment may be
+// none of it: no event arrived then, and no CONFIG asks for it.
+func (h *history) foreseen(moment, judgeFrom int64) bool {
+	if h.flags&flagDeferred == 0 {
+		return false
+	}
+	last := h.lastEvent(moment + 1)
+	return last == hop.Never || last < moment && moment != judgeFrom
+}
+
+// judgeForeseen judges a payment at a foreseen moment if it is one. That is seen from
+// its last event, and where it is none the payment stays as judged there: when that was
+// matters as soon as a CONFIG moves it to a group whose frontier is behind.
+func (s *State) judgeForeseen(b *bucket, slot int, hash uint64, moment int64, group int, out *Output) error {
+	key := event.PaymentKey(strings.Clone(string(s.judge.history.key)))
+	if err := s.judgeDeferred(b, slot, hash, moment, group, out); err != nil {
+		return err
+	}
+	if b, slot = s.payments.find(key, hash); slot < 0 {
+		return nil
+	}
+	if h, err := peek(b.payment(slot)); err != nil {
+		return corrupt(key)
+	} else if h.next != moment {
+		return nil
+	}
+	return s.judgeAt(key, moment, group, out)
+}
+
+// judgeDeferred brings a payment to where it would be if each of the moments of its
+// events before one had been judged. Nothing was said at them, so nothing is now.
+func (s *State) judgeDeferred(b *bucket, slot int, hash uint64, before int64, group int, out *Output) error {
+	j, h := &s.judge, &s.judge.history
+	if err := h.unpack(b.payment(slot)); err != nil {
+		return err
+	}
+	if last := h.lastEvent(before); last != hop.Never {
+		s.readAt(last, group)
+		s.settle(b, slot, hash, group, last, out)
+		return nil
+	}
+	first := noMoment
+	for i := range h.pending {
+		first = min(first, h.pending[i].effective)
+	}
+	h.flags, h.epoch = 0, s.epoch
+	s.packed, j.scratch = h.pack(s.packed[:0], j.scratch, first)
+	s.payments.set(b, slot, hash, s.packed)
+	s.timers[group].set(first, hash)
+	return nil
+}
+
+// lastEvent is when the last event that waits arrived before a moment; hop.Never
+// where none did.
+func (h *history) lastEvent(before int64) int64 {
+	last := hop.Never
+	for i := range h.pending {
+		if e := h.pending[i].effective; e < before {
+			last = max(last, e)
+		}
+	}
+	return last
+}
+
 // JudgeDeferred judges plain payments at the last moment that the frontier has
 // passed and they have not been judged at. No alert comes of it. After every
 // thousand payments it calls taken, so that out can be emptied.
@@ -140,7 +205,7 @@ func (s *State) JudgeDeferred(out *Output, taken func() error) error {
 		}
 		hash := hashKey(key)
 		b, slot := s.payments.find(key, hash)
-		if err := s.judgeDeferred(b, slot, hash, g, out); err != nil {
+		if err := s.judgeDeferred(b, slot, hash, s.hop.Frontier(g), g, out); err != nil {
 			return err
 		}
 	}

@@ -218,6 +218,72 @@ func TestTheLineStandsFirst(t *testing.T) {
 	}
 }
 
+// A CONFIG that moves payments to a group whose frontier is elsewhere shows when a
+// payment was judged last, and which of its moments had passed.
+func TestAnotherGroupAlertsTheSame(t *testing.T) {
+	all := func(cycle string, life int32) *event.Config {
+		return testConfig(func(terms *event.Terms) { terms.Cycle, terms.LifeDays = cycle, life })
+	}
+	own := func(cycle string, life int32) *event.Config { // waits for authorizations only
+		c := all(cycle, life)
+		g := all(cycle, life).Groups[0]
+		g.Name, g.Acquirers, g.Sources = "own", []string{"acq1"}, g.Sources[:1]
+		c.Groups = append(c.Groups, g)
+		return c
+	}
+	sale := func(offset, arrival int64) *event.LogRecord {
+		r := script("A100").records(t, testKey)[0]
+		r.Origin.Offset, r.ArrivalMs = offset, arrival
+		r.GetEvent().Id = testID(testKey, string(rune('a'+offset)))
+		return r
+	}
+	capture := script("C60").records(t, testKey)[0]
+	const hour = 60 * minute
+	marks := func(at int64, feeds ...string) (out []*event.LogRecord) {
+		for _, f := range feeds {
+			out = append(out, markOf(f, at))
+		}
+		return out
+	}
+	for name, parts := range map[string][]any{
+		"an end of life that was none, then a frontier behind": {
+			own("T+2", 1), sale(0, monday10+3*hour), marks(tuesday12+10*hour, authorizationFeed), all("T+1", 1), capture,
+		},
+		"a due time that lies behind, then a frontier ahead": {
+			all("T+2", 60), sale(0, monday10), sale(1, tuesday12+2*hour), marks(tuesday12+3*hour, feeds...),
+			all("T+1", 60), marks(tuesday12+9*hour, authorizationFeed), own("T+1", 60),
+		},
+		"a judgement that a CONFIG asked for, then another CONFIG": {
+			all("T+1", 1), sale(0, monday10), marks(monday10+2*hour, feeds...),
+			all("T+2", 1), sale(1, tuesday12+hour), marks(tuesday12+3*hour, authorizationFeed), own("T+1", 1),
+		},
+	} {
+		var log []*event.LogRecord
+		configs := int64(0)
+		for _, part := range append(parts, marks(tuesday12+9*day, feeds...)) {
+			switch part := part.(type) {
+			case *event.Config:
+				log = append(log, configRecord(part, configs))
+				configs++
+			case *event.LogRecord:
+				log = append(log, part)
+			case []*event.LogRecord:
+				log = append(log, part...)
+			}
+		}
+		with, only := New(), NewAlertsOnly()
+		want, got := new(Output), new(Output)
+		for _, r := range log {
+			if err := errors.Join(with.Step(r, want), only.Step(r, got)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if a, b := alertBytes(t, got), alertBytes(t, want); len(want.Alerts) == 0 || !bytes.Equal(a, b) {
+			t.Errorf("%s: alerts only\n%s\nwith snapshots\n%s", name, a, b)
+		}
+	}
+}
+
 // Snapshots that are wanted at the end only are those that a payment had at its last
 // judgement, whatever was judged in between.
 func TestLateSnapshots(t *testing.T) {

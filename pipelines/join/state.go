@@ -382,11 +382,10 @@ func (s *State) judgeAt(key event.PaymentKey, moment int64, group int, out *Outp
 	if err := h.unpack(b.payment(slot)); err != nil {
 		return err
 	}
-	j.integrate(moment, s.terms[group], s.sourceName)
-	j.ledger.read(h.facts, s.terms[group])
-	j.ledger.allot()
-	h.judged = moment
-	h.version++
+	if h.foreseen(moment, s.judgeFrom[group]) {
+		return s.judgeForeseen(b, slot, hash, moment, group, out)
+	}
+	s.readAt(moment, group)
 	var failed error
 	j.publish(moment, func(c *cursor, closing *pendingFact) {
 		a, err := s.alertOf(c, closing, moment, out)
@@ -399,18 +398,28 @@ func (s *State) judgeAt(key event.PaymentKey, moment int64, group int, out *Outp
 	if failed != nil {
 		return failed
 	}
-	if !h.life.IsZero() && !s.alertsOnly {
-		s.report(out.snapshot(), moment, out)
-	}
-	s.settle(b, slot, hash, group, moment)
+	s.settle(b, slot, hash, group, moment, out)
 	return nil
+}
+
+// readAt takes what the unpacked payment's events up to a moment add up to.
+func (s *State) readAt(moment int64, group int) {
+	j, h := &s.judge, &s.judge.history
+	j.integrate(moment, s.terms[group], s.sourceName)
+	j.ledger.read(h.facts, s.terms[group])
+	j.ledger.allot()
+	h.judged = moment
+	h.version++
 }
 
 func (s *State) sourceName(number int) string { return s.hop.Positions()[number].Source }
 
-// settle stores the judged payment, or ends its life.
-func (s *State) settle(b *bucket, slot int, hash uint64, group int, moment int64) {
+// settle reports the judged payment and stores it, or ends its life.
+func (s *State) settle(b *bucket, slot int, hash uint64, group int, moment int64, out *Output) {
 	j, h := &s.judge, &s.judge.history
+	if !h.life.IsZero() && !s.alertsOnly {
+		s.report(out.snapshot(), moment, out)
+	}
 	expiry := j.expiry()
 	if expiry <= moment {
 		// What arrives later opens a new life: its own id, its own alerts.
