@@ -148,10 +148,6 @@ func (k *Keeper) told(partition int32, atMs int64) {
 
 // Loads tells whether a stored state makes a joiner's state, by its own checksum.
 func Loads(s stage.Stored) error {
-	buckets := make([]join.Bucket, len(s.Buckets))
-	for i, b := range s.Buckets {
-		buckets[i] = join.Bucket{Index: b.Index, Value: b.Value}
-	}
-	_, _, err := join.Load(s.Meta, buckets, s.Ring)
+	_, _, err := join.Load(s.Meta, s.Buckets, s.Ring)
 	return err
 }

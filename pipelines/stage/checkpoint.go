@@ -49,12 +49,8 @@ func (f *folding) restore(ctx context.Context, first, end int64) (Stored, error)
 
 // resume makes the state of what is stored, and holds its position to the log.
 func (f *folding) resume(ctx context.Context, at Stored, first, end int64) error {
-	buckets := make([]join.Bucket, len(at.Buckets))
-	for i, b := range at.Buckets {
-		buckets[i] = join.Bucket{Index: b.Index, Value: b.Value}
-	}
 	var err error
-	if f.state, f.position, err = join.Load(at.Meta, buckets, at.Ring); err != nil {
+	if f.state, f.position, err = join.Load(at.Meta, at.Buckets, at.Ring); err != nil {
 		return fmt.Errorf("load: %w", err)
 	}
 	f.config = f.state.Config()

@@ -333,10 +333,7 @@ func (f *folding) commit(ctx context.Context) error {
 	c := Commit{
 		Sequence: f.sequence + 1, FromOffset: f.committed, ToOffset: f.position.Offset,
 		Meta: changes.Meta, Delta: changes.Delta, TrimTo: changes.TrimTo,
-		Buckets: make([]Bucket, len(changes.Buckets)),
-	}
-	for i, b := range changes.Buckets {
-		c.Buckets[i] = Bucket{Index: b.Index, Value: b.Value}
+		Buckets: changes.Buckets,
 	}
 	if err := f.store.Commit(ctx, c); err != nil {
 		return fmt.Errorf("commit up to offset %d: %w", f.position.Offset, err)

@@ -283,11 +283,7 @@ func TestJoinerLoadsSnapshotAndRing(t *testing.T) {
 	w.append(records[1+payments : lines]...)
 	w.mustFold()
 	stored := w.stored()
-	buckets := make([]join.Bucket, len(stored.Buckets))
-	for i, b := range stored.Buckets {
-		buckets[i] = join.Bucket(b)
-	}
-	if _, _, err := join.Load(stored.Meta, buckets, nil); !errors.Is(err, join.ErrInconsistent) {
+	if _, _, err := join.Load(stored.Meta, stored.Buckets, nil); !errors.Is(err, join.ErrInconsistent) {
 		t.Errorf("the ring is not needed: without it it loads with %v", err)
 	}
 	w.append(records[lines:]...)

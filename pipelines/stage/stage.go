@@ -11,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"settlewatch/pipelines/join"
 )
 
 // Record is one Kafka record. TimeMs is the batch's append time where the topic
@@ -121,11 +123,8 @@ type Commit struct {
 	TrimTo uint64
 }
 
-// Bucket is one packed part of the snapshot.
-type Bucket struct {
-	Index int
-	Value []byte
-}
+// Bucket is one packed part of the snapshot, as the join makes it and takes it.
+type Bucket = join.Bucket
 
 // Stored is what the state store holds of one partition.
 type Stored struct {
@@ -145,7 +144,8 @@ type State interface {
 	// Load reads everything; it looks at token and sequence again at the end and
 	// starts over when they changed.
 	Load(ctx context.Context) (Stored, error)
-	// Commit applies c once, also when called again after a lost reply. It
+	// Commit applies c once, also when called again after a lost reply. What c holds is
+	// the caller's memory again when it returns. It
 	// returns ErrFenced when token, sequence or offset are not the stored ones, and
 	// ErrTooLarge, having stored nothing, for one above the store's bound.
 	Commit(ctx context.Context, c Commit) error

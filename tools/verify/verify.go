@@ -199,11 +199,7 @@ func (c *comparison) fromCheckpoint(ctx context.Context, first, stored int64) er
 	if err != nil {
 		return err
 	}
-	buckets := make([]join.Bucket, len(at.Buckets))
-	for i, b := range at.Buckets {
-		buckets[i] = join.Bucket(b)
-	}
-	if c.state, c.position, err = join.Load(at.Meta, buckets, at.Ring); err != nil {
+	if c.state, c.position, err = join.Load(at.Meta, at.Buckets, at.Ring); err != nil {
 		return fmt.Errorf("load the checkpoint at offset %d: %w", at.Offset, err)
 	}
 	c.run.done += at.Offset

@@ -85,11 +85,7 @@ func (r *run) start(ctx context.Context, partition int32, first, end int64) (*st
 
 // load a side.
 func (s *start) load() (*side, error) {
-	buckets := make([]join.Bucket, len(s.at.Buckets))
-	for i, b := range s.at.Buckets {
-		buckets[i] = join.Bucket(b)
-	}
-	state, position, err := join.Load(s.at.Meta, buckets, s.at.Ring)
+	state, position, err := join.Load(s.at.Meta, s.at.Buckets, s.at.Ring)
 	if err != nil {
 		return nil, fmt.Errorf("load the checkpoint at offset %d: %w", s.at.Offset, err)
 	}

@@ -19,7 +19,7 @@ func StateIsFold(place string, log []stage.Record, stored stage.Stored) []Violat
 	if stored.Meta == nil {
 		return nil // nothing is stored: the fold of nothing
 	}
-	loaded, position, err := join.Load(stored.Meta, buckets(stored.Buckets), stored.Ring)
+	loaded, position, err := join.Load(stored.Meta, stored.Buckets, stored.Ring)
 	if err != nil {
 		l.add(place, "the stored state does not load: %v", err)
 		return l.found
@@ -86,12 +86,4 @@ func Decode(value []byte) (r *event.LogRecord, ours bool) {
 		return nil, false
 	}
 	return r, true
-}
-
-func buckets(stored []stage.Bucket) []join.Bucket {
-	out := make([]join.Bucket, len(stored))
-	for i, b := range stored {
-		out[i] = join.Bucket{Index: b.Index, Value: b.Value}
-	}
-	return out
 }

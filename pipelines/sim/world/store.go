@@ -1,6 +1,7 @@
 package world
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -90,9 +91,7 @@ func (o *owner) Commit(ctx context.Context, c stage.Commit) error {
 			_ = o.apply(ctx, c)
 			continue
 		case fateTwice:
-			if !w.flaw.noLateCommits {
-				w.later(func() { _ = o.apply(background, c) }, nil)
-			}
+			o.late(c)
 			return o.apply(ctx, c)
 		case fateFails:
 			return errFailed
@@ -100,14 +99,25 @@ func (o *owner) Commit(ctx context.Context, c stage.Commit) error {
 			_ = o.apply(ctx, c)
 			return errFailed
 		case fateFailsLater:
-			if !w.flaw.noLateCommits {
-				w.later(func() { _ = o.apply(background, c) }, nil)
-			}
+			o.late(c)
 			return errFailed
 		default:
 			return o.apply(ctx, c)
 		}
 	}
+}
+
+// late has a copy of a commit arrive at another time: as it was sent, though its owner
+// uses that memory again.
+func (o *owner) late(c stage.Commit) {
+	if o.w.flaw.noLateCommits {
+		return
+	}
+	c.Delta, c.Buckets = bytes.Clone(c.Delta), slices.Clone(c.Buckets)
+	for i := range c.Buckets {
+		c.Buckets[i].Value = bytes.Clone(c.Buckets[i].Value)
+	}
+	o.w.later(func() { _ = o.apply(background, c) }, nil)
 }
 
 // Restore stores a checkpoint.
@@ -184,11 +194,7 @@ func (w *World) checkLoaded(s *store, stored stage.Stored) {
 		w.violate("loaded state is a fold of the log", "partition %d at %d: %v", s.partition, stored.Offset, err)
 		return
 	}
-	buckets := make([]join.Bucket, len(stored.Buckets))
-	for i, b := range stored.Buckets {
-		buckets[i] = join.Bucket{Index: b.Index, Value: b.Value}
-	}
-	loaded, position, err := join.Load(slices.Clone(stored.Meta), buckets, stored.Ring)
+	loaded, position, err := join.Load(slices.Clone(stored.Meta), stored.Buckets, stored.Ring)
 	if err != nil && s.damaged {
 		return // it is noticed, which is all that can be asked
 	}
