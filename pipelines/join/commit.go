@@ -183,13 +183,8 @@ func Load(metaBytes []byte, buckets []Bucket, ring [][]byte) (*State, Position, 
 		}
 	}
 	for i, delta := range ring {
-		for c, err := range ReadDelta(delta) {
-			if err == nil {
-				err = t.apply(&c)
-			}
-			if err != nil {
-				return nil, Position{}, fmt.Errorf("apply delta %d of the ring: %w", i, err)
-			}
+		if err := t.applyDelta(delta); err != nil {
+			return nil, Position{}, fmt.Errorf("apply delta %d of the ring: %w", i, err)
 		}
 	}
 	if t.checksum != m.Checksum || t.count != m.Payments {

@@ -89,7 +89,7 @@ func mended(metaBytes []byte, index int, bucket []byte, ring ...[]byte) []byte {
 		return metaBytes
 	}
 	for _, d := range ring {
-		if applyDelta(payments, d) != nil {
+		if payments.applyDelta(d) != nil {
 			return metaBytes
 		}
 	}

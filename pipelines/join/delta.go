@@ -46,10 +46,15 @@ type newHead struct {
 	next  int64
 }
 
-func (d *delta) begin(n int, change uint64) {
+// head makes room for the sequence.
+func (d *delta) head() {
 	if len(d.bytes) == 0 {
 		d.bytes = append(d.bytes, make([]byte, sequenceBytes)...)
 	}
+}
+
+func (d *delta) begin(n int, change uint64) {
+	d.head()
 	d.bytes = binary.AppendUvarint(d.bytes, uint64(n)<<2|change)
 	d.count++
 }
@@ -82,9 +87,7 @@ func appendPlace(b []byte, hash uint64) []byte {
 
 // take is the delta for commit number sequence. It lasts until the next change.
 func (d *delta) take(sequence uint64) []byte {
-	if len(d.bytes) == 0 {
-		d.bytes = append(d.bytes, make([]byte, sequenceBytes)...)
-	}
+	d.head()
 	binary.LittleEndian.PutUint64(d.bytes, sequence)
 	taken := d.bytes
 	d.bytes, d.count = d.bytes[:0], 0
@@ -153,6 +156,19 @@ func (u *unpacker) change() (c Change, err error) {
 	}
 	c.Bucket = bucketOf(c.hash)
 	return c, err
+}
+
+// applyDelta makes the changes of a delta as it is stored.
+func (t *table) applyDelta(stored []byte) error {
+	for c, err := range ReadDelta(stored) {
+		if err == nil {
+			err = t.apply(&c)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // apply makes a change of a loaded delta, unless the snapshot has it.

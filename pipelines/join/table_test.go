@@ -59,7 +59,7 @@ func TestATableIsAMap(t *testing.T) {
 					want[key] = packed
 				}
 			}
-			if err := applyDelta(other, one.delta.take(sequence+1)); err != nil {
+			if err := other.applyDelta(one.delta.take(sequence + 1)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -84,18 +84,6 @@ func TestATableIsAMap(t *testing.T) {
 			}
 		}
 	})
-}
-
-func applyDelta(t *table, delta []byte) error {
-	for c, err := range ReadDelta(delta) {
-		if err == nil {
-			err = t.apply(&c)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // twins have one place: they were looked for.
@@ -127,7 +115,7 @@ func TestTwoPaymentsOfOnePlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	one.rehead(b, slot, hashKey(keys[0]), &h, newHead{flags: flagPlain}, []byte("again"))
-	if err := applyDelta(other, one.delta.take(1)); err != nil {
+	if err := other.applyDelta(one.delta.take(1)); err != nil {
 		t.Fatal(err)
 	}
 	for _, key := range keys {
