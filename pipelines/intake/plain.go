@@ -12,16 +12,9 @@ import (
 
 // PlainEnd is where the quote stands that ends a text which begins at raw[at:]; 0
 // if the text is not plain, or if nothing ends it.
-//
-// The high bit of each byte of found is set for a quote, a backslash, and what is
-// outside of ASCII, above tilde or below space. A borrow or carry can only come out
-// of such a byte, so that the lowest one is always right.
 func PlainEnd(raw []byte, at int) int {
 	for ; at+8 <= len(raw); at += 8 {
-		w := binary.LittleEndian.Uint64(raw[at:])
-		quote, escape := w^quotes, w^backslashes
-		found := (w | (w + ones) | (w - spaces) | (quote-ones)&^quote | (escape-ones)&^escape) & highs
-		if found != 0 {
+		if found := odd(binary.LittleEndian.Uint64(raw[at:])); found != 0 {
 			if at += bits.TrailingZeros64(found) / 8; raw[at] == '"' {
 				return at
 			}
@@ -39,6 +32,14 @@ func PlainEnd(raw []byte, at int) int {
 	return 0
 }
 
+// odd sets the high bit of each byte that is a quote, a backslash, or outside of ASCII,
+// above tilde or below space. A borrow or carry can only come out of such a byte, so
+// that the lowest one is always right.
+func odd(w uint64) uint64 {
+	quote, escape := w^quotes, w^backslashes
+	return (w | (w + ones) | (w - spaces) | (quote-ones)&^quote | (escape-ones)&^escape) & highs
+}
+
 // One of a byte in each of eight.
 const (
 	ones        = 0x0101010101010101
@@ -53,14 +54,12 @@ func Plain(text string) bool {
 	raw := unsafe.Slice(unsafe.StringData(text), len(text)) // which is only read
 	var bad uint64
 	for ; len(raw) >= 8; raw = raw[8:] {
-		w := binary.LittleEndian.Uint64(raw)
-		quote, escape := w^quotes, w^backslashes
-		bad |= w | (w + ones) | (w - spaces) | (quote-ones)&^quote | (escape-ones)&^escape
+		bad |= odd(binary.LittleEndian.Uint64(raw))
 	}
 	for _, c := range raw {
 		if c < ' ' || c >= 0x7F || c == '\\' || c == '"' {
 			return false
 		}
 	}
-	return bad&highs == 0
+	return bad == 0
 }
