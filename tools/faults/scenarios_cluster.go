@@ -89,17 +89,22 @@ func (w *world) beyond(partitions []int32) (progress, error) {
 	}, nil
 }
 
+// busyNode is a node that holds state under load, and the partitions on it.
+func (w *world) busyNode() (node int, partitions []int32, err error) {
+	if err := w.busy(); err != nil {
+		return 0, nil, err
+	}
+	if node, err = w.nodeWithState(); err != nil {
+		return 0, nil, err
+	}
+	partitions, err = w.onNode(node)
+	return node, partitions, err
+}
+
 // flushNode empties one node under load: the partitions on it are folded again, the
 // others never notice.
 func flushNode(w *world) error {
-	if err := w.busy(); err != nil {
-		return err
-	}
-	node, err := w.nodeWithState()
-	if err != nil {
-		return err
-	}
-	partitions, err := w.onNode(node)
+	node, partitions, err := w.busyNode()
 	if err != nil {
 		return err
 	}
@@ -119,14 +124,7 @@ func flushNode(w *world) error {
 // partitions stand still meanwhile and the others go on once the cluster is whole:
 // by Redis's default a cluster without all of its slots serves none of them.
 func killNode(w *world) error {
-	if err := w.busy(); err != nil {
-		return err
-	}
-	node, err := w.nodeWithState()
-	if err != nil {
-		return err
-	}
-	partitions, err := w.onNode(node)
+	node, partitions, err := w.busyNode()
 	if err != nil {
 		return err
 	}

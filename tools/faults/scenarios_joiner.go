@@ -61,6 +61,10 @@ func (w *world) busy() error {
 		return err
 	}
 	w.trickle(0.85, rate)
+	return w.untilAlertsFlow()
+}
+
+func (w *world) untilAlertsFlow() error {
 	return w.until("alerts flow", func() (bool, error) {
 		n, err := w.alerts()
 		return n > 0, err

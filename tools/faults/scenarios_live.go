@@ -132,10 +132,7 @@ func liveSkew(service string) []string {
 // right: the frontier stands meanwhile, and never goes back.
 func clockSetBack(w *world) error {
 	wait := w.liven()
-	if err := w.until("alerts flow", func() (bool, error) {
-		n, err := w.alerts()
-		return n > 0, err
-	}); err != nil {
+	if err := w.untilAlertsFlow(); err != nil {
 		return err
 	}
 	if err := w.halt("capture"); err != nil {
@@ -204,10 +201,7 @@ func label(series, name string) string {
 // pipeline, nothing of payments; when the feed is back it ends.
 func liveSettlementDown(w *world) error {
 	wait := w.liven()
-	if err := w.until("alerts flow", func() (bool, error) {
-		n, err := w.alerts()
-		return n > 0, err
-	}); err != nil {
+	if err := w.untilAlertsFlow(); err != nil {
 		return err
 	}
 	if err := w.until("no pipeline alert stands", func() (bool, error) {
