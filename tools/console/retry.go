@@ -178,6 +178,25 @@ func (r *Repaired) Append(ctx context.Context, log stage.Log, arrivalMs int64) e
 	return nil
 }
 
+// AppendAll appends corrected records in their order, one after the other, and gives
+// how many the log has acknowledged; told is called after each of them, never before.
+// After an error the next one may be in the log too.
+//
+// That a letter was retried is noted nowhere: it stays where it is. So nothing can be
+// noted and not be done, and whoever is stopped half way, or is not alone, does all of
+// it again, which is a repeat.
+func AppendAll(ctx context.Context, log stage.Log, all []*Repaired, arrivalMs int64, told func(*Repaired) error) (int, error) {
+	for i, r := range all {
+		if err := r.Append(ctx, log, arrivalMs); err != nil {
+			return i, err
+		}
+		if err := told(r); err != nil {
+			return i + 1, err
+		}
+	}
+	return len(all), nil
+}
+
 // EventText is the event that a record becomes, for people. Its ids are left out:
 // those of records without one of their own depend on the services' card key.
 func EventText(e *event.Event) (string, error) {

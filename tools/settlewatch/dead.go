@@ -12,6 +12,7 @@ import (
 
 	"settlewatch/pipelines/bus"
 	"settlewatch/pipelines/intake"
+	"settlewatch/pipelines/profile"
 	"settlewatch/schemas/deadletter"
 	"settlewatch/services/boot"
 	"settlewatch/tools/console"
@@ -132,8 +133,13 @@ them the same bytes are tried again, which helps where the decoder was changed s
 
 The record arrives when it is appended: a due time that has passed is judged then.
 In a topic that is played (backfill, demonstration) the clock is that of the
-records: say with --arrival when it is to have arrived. Retrying twice is safe where the
-record has an id of its own: it is a repeat, and changes nothing.
+records: say with --arrival when it is to have arrived.
+
+The letter stays, retried or not. All places are checked before the first is appended,
+and each is told when the log has it. Stopped half way, run the same command again:
+retrying twice with the same correction is a repeat, and changes nothing. Of two
+different corrections of one record the first stands, and the other is a conflict; but
+what has no id (a settlement line without a line id) would then count as two.
 
 Exit status: 0 appended (or, with --dry-run, could be), 1 a record was refused, 2
 could not run.`,
@@ -273,38 +279,18 @@ func retryDead(cmd *cobra.Command, places []string, f retryFlags) error {
 		return err
 	}
 	return withLetters(cmd, func(kafka *bus.Bus, letters console.Letters) error {
-		refused := false
-		// All are checked before the first is appended.
-		var repaired []*console.Repaired
-		for _, place := range places {
-			l, err := findLetter(cmd, letters, place)
-			if err != nil {
-				return err
-			}
-			r, err := console.Repair(cmd.Context(), kafka, l, edit, by)
-			switch {
-			case errors.Is(err, console.ErrNotRetried):
-				refused = true
-				if err := f.report(cmd, place, false, nil, err); err != nil {
-					return err
-				}
-			case err != nil:
-				return err
-			default:
-				repaired = append(repaired, r)
-			}
+		repaired, refused, err := f.repair(cmd, kafka, letters, places, edit, by)
+		if err != nil {
+			return err
 		}
 		if refused && len(places) > 1 {
 			fmt.Fprintln(cmd.ErrOrStderr(), "settlewatch: nothing was appended, because a record was refused")
 		}
+		if !refused && !f.dryRun {
+			return f.append(cmd, kafka, repaired, arrival)
+		}
 		for _, r := range repaired {
-			appended := !f.dryRun && !refused
-			if appended {
-				if err := r.Append(cmd.Context(), kafka, arrival.UnixMilli()); err != nil {
-					return err
-				}
-			}
-			if err := f.report(cmd, console.PlaceOf(r.Source), appended, r, nil); err != nil {
+			if err := f.report(cmd, console.PlaceOf(r.Source), false, r, nil); err != nil {
 				return err
 			}
 		}
@@ -313,6 +299,42 @@ func retryDead(cmd *cobra.Command, places []string, f retryFlags) error {
 		}
 		return nil
 	})
+}
+
+// repair corrects and checks all before the first is appended; refused are those that
+// it has reported.
+func (f *retryFlags) repair(cmd *cobra.Command, kafka *bus.Bus, letters console.Letters, places []string, edit console.Edit, by *profile.Profile) (repaired []*console.Repaired, refused bool, err error) {
+	for _, place := range places {
+		l, err := findLetter(cmd, letters, place)
+		if err != nil {
+			return nil, false, err
+		}
+		r, err := console.Repair(cmd.Context(), kafka, l, edit, by)
+		switch {
+		case errors.Is(err, console.ErrNotRetried):
+			refused = true
+			if err := f.report(cmd, place, false, nil, err); err != nil {
+				return nil, false, err
+			}
+		case err != nil:
+			return nil, false, err
+		default:
+			repaired = append(repaired, r)
+		}
+	}
+	return repaired, refused, nil
+}
+
+func (f *retryFlags) append(cmd *cobra.Command, kafka *bus.Bus, repaired []*console.Repaired, arrival time.Time) error {
+	done, err := console.AppendAll(cmd.Context(), kafka, repaired, arrival.UnixMilli(), func(r *console.Repaired) error {
+		return f.report(cmd, console.PlaceOf(r.Source), true, r, nil)
+	})
+	if err != nil {
+		// After Ctrl-C too, which says nothing else.
+		fmt.Fprintf(cmd.ErrOrStderr(), "settlewatch: %d of %d records are appended, the next one perhaps: "+
+			"run the same command again, what is sent twice is a repeat\n", done, len(repaired))
+	}
+	return err
 }
 
 func (f *retryFlags) report(cmd *cobra.Command, place string, appended bool, r *console.Repaired, problem error) error {

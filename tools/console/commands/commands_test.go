@@ -127,6 +127,20 @@ type said struct {
 // extra, NAME=value stands before them.
 func command(t *testing.T, stdin string, extra []string, args ...string) said {
 	t.Helper()
+	cmd := prepare(t, extra, args...)
+	var out, problems bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &problems
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return said{out.String(), problems.String(), cmd.ProcessState.ExitCode()}
+}
+
+// prepare is the command, not yet run.
+func prepare(t *testing.T, extra []string, args ...string) *exec.Cmd {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), world.binary, args...)
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "SETTLEWATCH_") {
@@ -138,14 +152,7 @@ func command(t *testing.T, stdin string, extra []string, args ...string) said {
 		"SETTLEWATCH_KAFKA_BROKERS="+strings.Join(p.Brokers, ","), "SETTLEWATCH_REDIS_ADDRS="+strings.Join(p.Redis, ","),
 		"SETTLEWATCH_CLICKHOUSE_DSN="+p.ClickHouseDSN)
 	cmd.Env = append(cmd.Env, extra...)
-	var out, problems bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &problems
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return said{out.String(), problems.String(), cmd.ProcessState.ExitCode()}
+	return cmd
 }
 
 // unstable is what differs from run to run: places in the payment log, where
