@@ -441,8 +441,8 @@ func TestJoinerHint(t *testing.T) {
 	mustBe(t, "what the group took", w.group.all, []int64{w.end(), w.end()})
 }
 
-// Marks that change no payment are stored after a while, what changes one at once.
-func TestJoinerCommitsMarksAfterAWhile(t *testing.T) {
+// Commits, and payment snapshots, wait for a second to be over. Alerts do not.
+func TestJoinerCommitsAfterAWhile(t *testing.T) {
 	at := func(t int64) *event.LogRecord {
 		return &event.LogRecord{Origin: &event.Origin{Source: saleFeed.String()}, ArrivalMs: t, Body: &event.LogRecord_Mark{Mark: &event.Mark{TMs: t}}}
 	}
@@ -456,23 +456,39 @@ func TestJoinerCommitsMarksAfterAWhile(t *testing.T) {
 		}
 	}
 	r.turn()
-	stored("an event", 2)
+	stored("an event", 0)
+	clock.set(1999)
 	w.append(at(monday10 - 1))
 	r.turn()
-	stored("a mark", 2)
-	clock.set(1999)
-	r.turn()
-	stored("a while", 2)
+	stored("a while", 0)
 	clock.set(2000)
 	r.turn()
 	stored("a second", 3)
 	w.append(at(monday10))
 	r.turn()
 	stored("another mark", 3)
-	w.append(&event.LogRecord{Origin: &event.Origin{Source: saleFeed.String(), Offset: 1}, Body: &event.LogRecord_Event{Event: sale(2, 1)}})
-	r.turn()
-	stored("another event", 5)
 	r.stop()
+}
+
+func TestJoinerPublishesSnapshotsWithTheCommit(t *testing.T) {
+	records, want := reference(t)
+	w := newJoinWorld(t, records...)
+	clock := &handClock{ms: 1000}
+	r := w.start(func(j *stage.Joiner) { j.Clock, j.CommitEvery = clock, time.Second })
+	r.turn()
+	if alerts := w.count(topic.AlertsPaidUnsettled) + w.count(topic.AlertsSettledTwice); alerts != len(want.bodies) {
+		t.Errorf("%d alerts are published at once, want %d", alerts, len(want.bodies))
+	}
+	if n := w.count(topic.Payments); n != 0 {
+		t.Errorf("%d snapshots are published before anything is committed", n)
+	}
+	clock.set(2000)
+	r.turn()
+	r.stop()
+	if n := w.count(topic.Payments); n != len(want.snapshots) {
+		t.Errorf("%d snapshots are published, want one of each of %d payments", n, len(want.snapshots))
+	}
+	w.mustGive("after a second", want)
 }
 
 // An owner with nothing to do finds out that its state was taken away.
@@ -481,16 +497,21 @@ func TestJoinerNoticesAWipeWhileIdle(t *testing.T) {
 	w := newJoinWorld(t, records...)
 	clock := &handClock{ms: monday10}
 	r := w.start(func(j *stage.Joiner) { j.Clock = clock })
+	clock.set(monday10 + 1000)
 	r.turn()
 	before := w.stored()
-	clock.set(monday10 + 4999)
+	clock.set(monday10 + 5999)
 	r.turn()
 	if again := w.stored(); again.Sequence != before.Sequence {
 		t.Errorf("it commits sequence %d though nothing came", again.Sequence)
 	}
 	w.store.Restore(sim.StateSnapshot{})
-	clock.set(monday10 + 5000)
-	for range 3 { // it is fenced, loads, and folds again
+	clock.set(monday10 + 6000)
+	for range 2 { // it is fenced, and loads
+		r.turn()
+	}
+	clock.set(monday10 + 7000)
+	for range 2 { // and folds again
 		r.turn()
 	}
 	r.stop()
