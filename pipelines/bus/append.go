@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -191,7 +192,28 @@ func (b *Bus) produce(ctx context.Context, l *lane, topic string, partition int3
 	if !ok || len(reply.Topics) != 1 || len(reply.Topics[0].Partitions) != 1 {
 		return fmt.Errorf("produce reply is not for %s/%d: %w", topic, partition, errCorrupt)
 	}
-	return produceError(&reply.Topics[0].Partitions[0])
+	err = produceError(&reply.Topics[0].Partitions[0])
+	if errors.Is(err, kafka.InvalidTimestamp) {
+		return timeAhead(topic, partition, records, time.Now(), err)
+	}
+	return err
+}
+
+// timeAhead says whose clock is wrong. The broker refuses a record whose time is ahead
+// of its own clock by more than the topic allows. Where no record is ahead of this
+// machine's clock either, that one is wrong.
+func timeAhead(topic string, partition int32, records []stage.Record, now time.Time, err error) error {
+	newestMs := int64(0)
+	for i := range records {
+		newestMs = max(newestMs, records[i].TimeMs)
+	}
+	newest := time.UnixMilli(newestMs).UTC()
+	if newest.After(now.Add(time.Second)) {
+		return fmt.Errorf("%w: a record for %s/%d is of %s, which this machine's clock has not reached: "+
+			"set the clock of the machine that wrote it (NTP); it is taken when its time is near: %w", stage.ErrTimeAhead, topic, partition, newest.Format(time.RFC3339), err)
+	}
+	return fmt.Errorf("%w: the clock of this machine is ahead of the broker's by more than message.timestamp.after.max.ms of %s: "+
+		"set the clock (NTP), here or at the broker: %w", stage.ErrTimeAhead, topic, err)
 }
 
 func produceError(p *produce.ResponsePartition) error {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -161,8 +162,23 @@ func TestFutureTimeIsRefused(t *testing.T) {
 	b := dialTest(t, serverstest.Kafka(t))
 	name := makeTopic(t, b, kafka.ConfigEntry{ConfigName: "message.timestamp.after.max.ms", ConfigValue: "60000"})
 	err := b.Append(t.Context(), stage.Outgoing{Topic: name, Partition: 0, Records: []stage.Record{{Value: []byte("v"), TimeMs: time.Now().Add(time.Hour).UnixMilli()}}})
-	if !errors.Is(err, kafka.InvalidTimestamp) {
+	if !errors.Is(err, kafka.InvalidTimestamp) || !errors.Is(err, stage.ErrTimeAhead) {
 		t.Errorf("a record an hour ahead: %v", err)
+	}
+}
+
+// Whose clock is wrong: this machine's, or that of who wrote the record.
+func TestTimeAheadNamesTheClock(t *testing.T) {
+	now := time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)
+	for want, newest := range map[string]time.Time{
+		"the clock of this machine is ahead of the broker's by more than message.timestamp.after.max.ms of payment-log.v1: set the clock (NTP)": now,
+		"payment-log.v1/2 is of 2026-03-02T10:10:00Z, which this machine's clock has not reached":                                               now.Add(10 * time.Minute),
+	} {
+		records := []stage.Record{{TimeMs: newest.UnixMilli()}, {TimeMs: now.Add(-time.Hour).UnixMilli()}}
+		err := timeAhead("payment-log.v1", 2, records, now, kafka.InvalidTimestamp)
+		if !errors.Is(err, stage.ErrTimeAhead) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
 	}
 }
 

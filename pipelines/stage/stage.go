@@ -44,6 +44,10 @@ type Batch struct {
 // ErrOffsetOutOfRange is a fetch below the log's start or above its end.
 var ErrOffsetOutOfRange = errors.New("offset out of range")
 
+// ErrTimeAhead is an Append that the log refuses because a record's time is too far
+// ahead of the log's own clock. It passes when a clock is set, or with time.
+var ErrTimeAhead = errors.New("the time of a record is too far ahead")
+
 // ErrDrained comes from a Reader that gives nothing more because its service is
 // asked to end. Load inserts what it has collected and returns nil; the other loops
 // have committed all they read by then, and return it.

@@ -27,6 +27,8 @@ func refusal(err error) (reason string, is bool) {
 		return "source_changed", true
 	case errors.Is(err, stage.ErrTopicChanged):
 		return "topic_changed", true
+	case errors.Is(err, stage.ErrTimeAhead):
+		return "clock_ahead", true
 	case errors.Is(err, stage.ErrPartitionsChanged):
 		return "partitions_changed", true
 	case errors.Is(err, join.ErrNewerState):
@@ -47,6 +49,14 @@ func refusal(err error) (reason string, is bool) {
 // it tries again.
 func (r *Run) holdRefused(ctx context.Context, a stage.Assignment, own func(context.Context, stage.Assignment) error) error {
 	said := ""
+	commit := a.Commit
+	a.Commit = func(ctx context.Context, offset int64) error {
+		err := commit(ctx, offset)
+		if err == nil {
+			a.Offset = offset // where the next try begins
+		}
+		return err
+	}
 	for {
 		err := own(ctx, a)
 		reason, is := refusal(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -25,6 +26,7 @@ func TestRefusalsHaveTheirWords(t *testing.T) {
 		"source_changed":     stage.ErrSourceChanged,
 		"topic_changed":      stage.ErrTopicChanged,
 		"partitions_changed": stage.ErrPartitionsChanged,
+		"clock_ahead":        stage.ErrTimeAhead,
 		"newer_state":        join.ErrNewerState,
 		"older_state":        join.ErrOlderState,
 		"unsupported_config": &join.UnsupportedConfigError{},
@@ -42,6 +44,45 @@ func TestRefusalsHaveTheirWords(t *testing.T) {
 			t.Errorf("%v is refused as %q", err, got)
 		}
 	}
+}
+
+// What was committed before a refusal is not read again after it: an ingest that runs
+// for days and then finds its clock wrong begins where it stood.
+func TestRefusedPartitionsGoOnWhereTheyStood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &Run{Log: slog.New(slog.DiscardHandler), Health: health.New(health.Options{}), drain: t.Context()}
+		lost := errors.New("the group has another owner")
+		var began, committed []int64
+		own := func(ctx context.Context, a stage.Assignment) error {
+			began = append(began, a.Offset)
+			switch len(began) {
+			case 1:
+				if err := a.Commit(ctx, 700); err != nil {
+					t.Error(err)
+				}
+				return stage.ErrTimeAhead
+			case 2:
+				if err := a.Commit(ctx, 900); !errors.Is(err, lost) {
+					t.Errorf("the commit ends with %v", err)
+				}
+				return stage.ErrTimeAhead
+			}
+			return nil
+		}
+		a := stage.Assignment{Offset: 3, Commit: func(_ context.Context, offset int64) error {
+			if offset == 900 {
+				return lost
+			}
+			committed = append(committed, offset)
+			return nil
+		}}
+		if err := r.holdRefused(t.Context(), a, own); err != nil {
+			t.Error(err)
+		}
+		if !slices.Equal(began, []int64{3, 700, 700}) || !slices.Equal(committed, []int64{700}) {
+			t.Errorf("it began at %d, committed %d", began, committed)
+		}
+	})
 }
 
 // A refused partition rests, is tried again after a while, and goes on by itself when a
