@@ -491,6 +491,23 @@ func TestJoinerPublishesSnapshotsWithTheCommit(t *testing.T) {
 	w.mustGive("after a second", want)
 }
 
+// Much is committed before its time.
+func TestJoinerCommitsMuchAtOnce(t *testing.T) {
+	const much = 20_000
+	events := make([]arrival, much+10)
+	for i := range events {
+		events[i] = arrival{feed: saleFeed, atMs: monday10, event: sale(i, 1)}
+	}
+	w := newJoinWorld(t, logRecords(t, events)...)
+	w.log.LimitBatch(2 * much)
+	r := w.start(func(j *stage.Joiner) { j.Clock = &handClock{ms: 1000} })
+	r.turn()
+	r.stop()
+	if got := w.stored().Offset; got < much || got == w.end() {
+		t.Errorf("%d is stored of %d, want %d or some more, and what came after that waits", got, w.end(), much)
+	}
+}
+
 // An owner with nothing to do finds out that its state was taken away.
 func TestJoinerNoticesAWipeWhileIdle(t *testing.T) {
 	records, want := reference(t)
