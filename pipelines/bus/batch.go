@@ -56,6 +56,7 @@ const (
 	transactionBit    = 1 << 4
 	controlBit        = 1 << 5
 	controlAbort      = 0
+	recordBytesMin    = 7
 	headerNamesMax    = 256
 	inflatedBytesMax  = 256 << 20
 	retainedBytesMax  = 32 << 20
@@ -75,10 +76,14 @@ type abortedTransaction struct{ producer, first int64 }
 // decoder turns the batches of a fetch reply into records. Its memory is used
 // again by the next decode.
 type decoder struct {
-	records  []stage.Record
-	headers  []stage.Header
-	inflated []byte
-	source   bytes.Reader
+	records []stage.Record
+	headers []stage.Header
+	source  bytes.Reader
+	// What was packed lies in inflated; spare is what is left of it. A batch that does
+	// not fit gets memory of its own, so that those before it need not move, and wanted
+	// is what would have been enough for the reply.
+	inflated, spare []byte
+	used, wanted    int
 	// names holds the header names seen so far: they are few and repeat.
 	names    map[string]string
 	aborting []int64
@@ -115,10 +120,10 @@ func (d *decoder) reset() {
 	clear(d.records) // a record kept from an earlier reply would keep its memory alive
 	clear(d.headers)
 	d.records, d.headers, d.aborting = d.records[:0], d.headers[:0], d.aborting[:0]
-	if cap(d.inflated) > retainedBytesMax {
-		d.inflated = nil
+	if d.wanted > cap(d.inflated) && d.wanted <= retainedBytesMax {
+		d.inflated = make([]byte, 0, d.wanted)
 	}
-	d.inflated = d.inflated[:0]
+	d.spare, d.used, d.wanted = d.inflated, 0, 0
 }
 
 // batch decodes one whole batch and returns the last offset that it covers.
@@ -169,6 +174,9 @@ func (d *decoder) batch(b []byte, base, from int64, aborted *[]abortedTransactio
 	appendTime := attributes&appendTimeBit != 0
 	maxTimeMs := int64(binary.BigEndian.Uint64(b[batchMaxTimeAt:]))
 	c := cursor{b: body}
+	if room := min(int(count), len(body)/recordBytesMin); cap(d.records)-len(d.records) < room {
+		d.records = slices.Grow(d.records, max(room, len(d.records)))
+	}
 	for delta := int64(-1); count > 0; count-- {
 		r, at := d.record(&c)
 		if c.bad || at <= delta || at > int64(lastDelta) {
@@ -243,8 +251,7 @@ func (d *decoder) name(b []byte) string {
 	return name
 }
 
-// inflate appends what packed holds to d.inflated and returns that part of it.
-// When d.inflated moves, earlier records keep pointing to where it was.
+// inflate returns what packed holds, in d's memory.
 func (d *decoder) inflate(codec compress.Compression, packed []byte) ([]byte, error) {
 	c := codec.Codec()
 	if c == nil {
@@ -253,32 +260,41 @@ func (d *decoder) inflate(codec compress.Compression, packed []byte) ([]byte, er
 	if codec == compress.Snappy && !snappyFits(packed) {
 		return nil, fmt.Errorf("snappy lengths beyond %d bytes: %w", inflatedBytesMax, errCorrupt)
 	}
-	start := len(d.inflated)
 	if codec == compress.Lz4 {
-		if plain, ordinary := unpack(d.inflated, packed); ordinary {
-			d.inflated = plain
-			return plain[start:], nil
+		if plain, ordinary := unpack(d.spare, packed); ordinary {
+			d.keep(plain)
+			return plain, nil
 		}
 	}
 	d.source.Reset(packed)
 	r := c.NewReader(&d.source)
 	defer r.Close()
-	for {
-		if len(d.inflated) == cap(d.inflated) {
-			d.inflated = slices.Grow(d.inflated, max(inflateStartBytes, len(d.inflated)))
+	for plain := d.spare; ; {
+		if len(plain) == cap(plain) {
+			plain = slices.Grow(plain, max(inflateStartBytes, len(plain)))
 		}
-		n, err := r.Read(d.inflated[len(d.inflated):cap(d.inflated)])
-		d.inflated = d.inflated[:len(d.inflated)+n]
-		if len(d.inflated)-start > inflatedBytesMax {
+		n, err := r.Read(plain[len(plain):cap(plain)])
+		plain = plain[:len(plain)+n]
+		if len(plain) > inflatedBytesMax {
 			return nil, fmt.Errorf("inflates beyond %d bytes: %w", inflatedBytesMax, errCorrupt)
 		}
 		if errors.Is(err, io.EOF) {
-			return d.inflated[start:], nil
+			d.keep(plain)
+			return plain, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("inflate %s: %w: %w", codec, errCorrupt, err)
 		}
 	}
+}
+
+// keep takes a batch's bytes, which begin in spare or have moved, off what is spare.
+func (d *decoder) keep(plain []byte) {
+	if cap(plain) != cap(d.spare) {
+		d.wanted = d.used + cap(plain)
+	}
+	d.used += len(plain)
+	d.spare = plain[len(plain):]
 }
 
 // snappyFits looks at the lengths that a snappy body claims, since the codec

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/compress"
@@ -341,6 +342,39 @@ func TestRecordBytesMaxBounds(t *testing.T) {
 			if got := len(appendRecord(nil, &r, delta, 1<<31-1)); got > recordBytesMax(&r) {
 				t.Errorf("a record takes %d bytes, the bound is %d", got, recordBytesMax(&r))
 			}
+		}
+	}
+}
+
+// The first reply finds out how much memory a reply takes; from then on it is used
+// again, by batches of ours and of other producers, packed or not.
+func TestDecoderUsesItsMemoryAgain(t *testing.T) {
+	const perBatch = 1000
+	records := sample(perBatch)
+	for _, codec := range []compress.Compression{compress.None, compress.Lz4, compress.Zstd} {
+		var reply []byte
+		for n := range 12 {
+			batch := foreign(t, records, protocol.Attributes(codec))
+			binary.BigEndian.PutUint64(batch, uint64(n*perBatch))
+			reply = append(reply, batch...)
+		}
+		var d decoder
+		decode := func() {
+			if _, err := d.decode(reply, 0, nil); err != nil {
+				t.Fatal(err)
+			}
+			for i := range d.records {
+				if r, want := &d.records[i], &records[i%perBatch]; r.Offset != int64(i) || !bytes.Equal(r.Value, want.Value) {
+					t.Fatalf("%s: record %d at offset %d is another than was written", codec, i, r.Offset)
+				}
+			}
+		}
+		decode() // and here in memory that is too small
+		decode()
+		memory := unsafe.SliceData(d.inflated)
+		decode()
+		if at := unsafe.SliceData(d.inflated); at != memory || d.wanted != 0 || d.used > cap(d.inflated) {
+			t.Errorf("%s: a third reply that is alike does not fit into %d bytes, and wants %d", codec, cap(d.inflated), d.wanted)
 		}
 	}
 }

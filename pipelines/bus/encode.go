@@ -27,13 +27,17 @@ type encoder struct {
 // They must be at least one.
 func (e *encoder) encode(records []stage.Record) ([]byte, error) {
 	firstTimeMs, maxTimeMs := records[0].TimeMs, records[0].TimeMs
-	e.plain = e.plain[:0]
+	size := 0
+	for i := range records {
+		size += recordBytesMax(&records[i])
+	}
+	e.plain = slices.Grow(e.plain[:0], size)
 	for i := range records {
 		r := &records[i]
 		e.plain = appendRecord(e.plain, r, r.TimeMs-firstTimeMs, int64(i))
 		maxTimeMs = max(maxTimeMs, r.TimeMs)
 	}
-	e.out = slices.Grow(e.out[:0], sizePrefixBytes+batchHeaderBytes)[:sizePrefixBytes+batchHeaderBytes]
+	e.out = slices.Grow(e.out[:0], batchBytesLikely(len(e.plain)))[:sizePrefixBytes+batchHeaderBytes]
 	if err := e.pack(); err != nil {
 		return nil, err
 	}
@@ -56,6 +60,13 @@ func (e *encoder) encode(records []stage.Record) ([]byte, error) {
 	binary.BigEndian.PutUint32(b[batchCountAt:], uint32(len(records)))
 	binary.BigEndian.PutUint32(b[batchCRCAt:], crc32.Checksum(b[batchAttributesAt:], castagnoli))
 	return e.out, nil
+}
+
+// batchBytesLikely is what a batch of so many plain bytes mostly needs while it is
+// packed: half of them, and room for a block. To grow towards it would leave garbage of
+// several times the size.
+func batchBytesLikely(plain int) int {
+	return sizePrefixBytes + 2*batchHeaderBytes + plain/2 + lz4.CompressBlockBound(min(plain, frameBlockBytes))
 }
 
 func appendRecord(b []byte, r *stage.Record, timeDelta, offsetDelta int64) []byte {
