@@ -130,7 +130,27 @@ func disksFull(w *world) error {
 			return err
 		}
 	}
+	if err := w.mend(); err != nil {
+		return err
+	}
 	return w.fillBroker()
+}
+
+// mend does what the runbook asks for after ClickHouse's disk was full: a merge of then
+// may have left a part that nothing can read.
+func (w *world) mend() error {
+	if err := w.halt("warehouse"); err != nil {
+		return err
+	}
+	damaged, err := w.warehouse.Damaged(w.ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := w.warehouse.LoadAgain(w.ctx, damaged); err != nil {
+		return err
+	}
+	w.note("ClickHouse had %d damaged parts; they were put aside as by settlewatch mend", len(damaged))
+	return w.resume("warehouse")
 }
 
 // fillBroker: a broker that cannot write its log ends. It is started again when there

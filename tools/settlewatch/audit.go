@@ -68,7 +68,7 @@ func runAudit(cmd *cobra.Command, o audit.Options, asJSON bool) error {
 		return err
 	}
 	defer func() { _ = tables.Close() }() // it only read
-	show, done := progressOf("comparing")
+	show, done := progressOf("comparing records")
 	o.Log, o.Tables, o.Progress = kafka, tables, show
 	r, err := audit.Run(cmd.Context(), o)
 	done()

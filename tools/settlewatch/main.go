@@ -94,7 +94,7 @@ Exit status: 0 done, 1 something was found that should not be there, 2 could not
 		}
 	}
 	add(groupRun, demoCommand(), upCommand(), feedCommand(), benchCommand(), faultsCommand())
-	add(groupOperate, applyCommand(), migrateCommand(), statusCommand(), rebuildCommand(), verifyCommand(), auditCommand(), versionCommand())
+	add(groupOperate, applyCommand(), migrateCommand(), mendCommand(), statusCommand(), rebuildCommand(), verifyCommand(), auditCommand(), versionCommand())
 	add(groupLook, alertsCommand(), paymentCommand(), deadCommand(), queryCommand(), whatifCommand())
 	add(groupFiles, reconcileCommand(), profileCommand(), simCommand(), capacityCommand(), subscriberCheckCommand())
 	return root

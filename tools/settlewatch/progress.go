@@ -16,7 +16,7 @@ func progressOf(step string) (show func(done, total int64), done func()) {
 	return func(n, total int64) {
 		if now := time.Now(); now.Sub(spoke) >= 2*time.Second {
 			spoke = now
-			s.say("%s: %d of %d records", step, n, total)
+			s.say("%s: %d of %d", step, n, total)
 		}
 	}, func() {}
 }

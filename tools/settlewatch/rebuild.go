@@ -63,7 +63,7 @@ func runRebuild(cmd *cobra.Command, f rebuildFlags) error {
 		if !f.yes && !f.json && !agreed(cmd.Context(), "Take the stored state of "+what+" away and have it folded again?") {
 			return errors.New("nothing was changed")
 		}
-		show, done := progressOf("folding " + topic.PaymentLog.Name)
+		show, done := progressOf("folding records of " + topic.PaymentLog.Name)
 		r, err := rebuild.Run(cmd.Context(), rebuild.Options{
 			Log:            kafka,
 			Store:          func(p int32) rebuild.Store { return redis.Partition(topic.PaymentLog.Name, p) },

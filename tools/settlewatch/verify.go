@@ -43,7 +43,7 @@ Exit status: 0 equal; 1 something differs; 2 it could not run.`,
 
 func runVerify(cmd *cobra.Command, partitions []int32, asJSON bool) error {
 	return withLogAndState(cmd, func(kafka *bus.Bus, redis *statestore.Client) error {
-		show, done := progressOf("folding " + topic.PaymentLog.Name)
+		show, done := progressOf("folding records of " + topic.PaymentLog.Name)
 		r, err := verify.Run(cmd.Context(), verify.Options{
 			Log:         kafka,
 			Store:       func(p int32) verify.Store { return redis.Partition(topic.PaymentLog.Name, p) },

@@ -74,7 +74,7 @@ func runWhatif(cmd *cobra.Command, f whatifFlags) error {
 		return err
 	}
 	defer kafka.Close()
-	show, done := progressOf("replaying")
+	show, done := progressOf("replaying records")
 	o.Log, o.Progress = kafka, show
 	o.Checkpoints, o.FromCheckpoint = &checkpoint.Store{Log: kafka}, f.fromCheckpoint
 	r, err := whatif.Run(cmd.Context(), o)
