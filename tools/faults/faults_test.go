@@ -55,12 +55,11 @@ func TestChoose(t *testing.T) {
 }
 
 func TestPipelineAlerts(t *testing.T) {
-	const metrics = `# HELP settlewatch_frontier_age_seconds x
-settlewatch_frontier_age_seconds{group="all",service="joiner"} 12.5
-settlewatch_frontier_age_seconds{group="other",service="joiner"} 3
-settlewatch_frontier_held{group="all",service="joiner",source="settlement/raw.settlement.v1/0/documented@1"} 1
-settlewatch_frontier_held{group="all",service="joiner",source="settlement/raw.settlement.v1/1/documented@1"} 1
-settlewatch_frontier_held{group="other",service="joiner",source="capture/raw.capture.v1/0/documented@1"} 1
+	const metrics = `# HELP settlewatch_source_mark_age_seconds x
+settlewatch_source_mark_age_seconds{group="all",service="joiner",source="settlement/raw.settlement.v1/0/documented@1"} 12.5
+settlewatch_source_mark_age_seconds{group="all",service="joiner",source="settlement/raw.settlement.v1/1/documented@1"} 11
+settlewatch_source_mark_age_seconds{group="other",service="joiner",source="capture/raw.capture.v1/0/documented@1"} 3
+settlewatch_frontier_age_seconds{group="other",service="joiner"} 900
 `
 	for most, want := range map[float64][]string{8: {"settlement"}, 20: nil, 1: {"settlement", "capture"}} {
 		if got := pipelineAlerts(metrics, most); !slices.Equal(got, want) {

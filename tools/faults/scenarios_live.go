@@ -157,8 +157,8 @@ func clockSetBack(w *world) error {
 	return w.liveEnd(wait)
 }
 
-// pipelineAlerts are the feeds whose silence holds a frontier that is older than
-// somebody may go without being told, as the joiner's metrics say.
+// pipelineAlerts are the feeds that are silent for longer than somebody may go without
+// being told, as the joiner's metrics say.
 func (w *world) pipelineAlerts() ([]string, error) {
 	text, err := w.scrape("joiner")
 	if err != nil {
@@ -167,23 +167,16 @@ func (w *world) pipelineAlerts() ([]string, error) {
 	return pipelineAlerts(text, heldAfter.Seconds()), nil
 }
 
-// pipelineAlerts reads metrics: of every group whose frontier is older than the bound
-// the feed of the source that holds it, each feed once.
+// pipelineAlerts reads metrics as the rule SettlewatchFrontierHeld does: the feed of
+// every source whose mark is older than the bound, each feed once.
 func pipelineAlerts(metrics string, mostSeconds float64) (feeds []string) {
-	old := map[string]bool{}
 	for line := range strings.Lines(metrics) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), "} ")
-		if strings.HasPrefix(name, "settlewatch_frontier_age_seconds{") {
-			age, err := strconv.ParseFloat(value, 64)
-			old[label(name, "group")] = err == nil && age > mostSeconds
-		}
-	}
-	for line := range strings.Lines(metrics) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), "} ")
-		if !strings.HasPrefix(name, "settlewatch_frontier_held{") || value != "1" || !old[label(name, "group")] {
+		if !strings.HasPrefix(name, "settlewatch_source_mark_age_seconds{") {
 			continue
 		}
-		if feed, _, _ := strings.Cut(label(name, "source"), "/"); !slices.Contains(feeds, feed) {
+		age, err := strconv.ParseFloat(value, 64)
+		if feed, _, _ := strings.Cut(label(name, "source"), "/"); err == nil && age > mostSeconds && !slices.Contains(feeds, feed) {
 			feeds = append(feeds, feed)
 		}
 	}
