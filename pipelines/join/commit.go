@@ -1,9 +1,11 @@
 package join
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"settlewatch/pipelines/hop"
 	"settlewatch/schemas/event"
@@ -116,6 +118,7 @@ func (r *Recorder) Commit(sequence uint64, position Position) (Changes, error) {
 	if r.memory = r.memory[:0]; cap(r.memory) > keptBytes {
 		r.memory = nil
 	}
+	r.memory = slices.Grow(r.memory, t.waitingBytes(budget))
 	written := 0
 	for ; written < len(t.queue) && budget > 0; written++ {
 		index := int(t.queue[written])
@@ -137,6 +140,19 @@ func (r *Recorder) Commit(sequence uint64, position Position) (Changes, error) {
 	var err error
 	c.Meta, err = r.state.encodeMeta(position)
 	return c, err
+}
+
+// waitingBytes is how many bytes the buckets take, about, that a commit with this budget writes:
+// memory that grows piece by piece is copied more than once.
+func (t *table) waitingBytes(budget int) (size int) {
+	for _, index := range t.queue {
+		if size >= budget {
+			break
+		}
+		b := &t.buckets[index]
+		size += len(b.array) - int(b.dead) + binary.MaxVarintLen64
+	}
+	return size
 }
 
 func (s *State) encodeMeta(position Position) ([]byte, error) {
