@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -112,6 +114,24 @@ func TestResultsAreAddedUp(t *testing.T) {
 	if text := report.Markdown(); !strings.Contains(text, "| 3 | 3 | 3.0 s | 5.0 s | 2 MiB (joiner) |") || !strings.Contains(text, "## Violations") ||
 		!strings.Contains(text, "| 100000 | 30.0 s |") {
 		t.Errorf("the report says\n%s", text)
+	}
+}
+
+// A report names no folder of the machine on which it was made.
+func TestReportNamesNoFolder(t *testing.T) {
+	dir, home := t.TempDir(), t.TempDir()
+	t.Setenv("HOME", home)
+	said := "open " + dir + "/fault-1-run-1/logs/joiner.log: no such file; run " + home + "/.cache/clickhouse; " + filepath.Join(os.TempDir(), "hsperf") + " is full"
+	report := Report{Options: Options{Dir: dir + "/"}, Results: []Result{{
+		Violations: 1, Found: []invariant.Violation{{Invariant: i7, Place: dir, What: said}}, Notes: []string{said},
+	}}}
+	text := report.Markdown()
+	if strings.Contains(text, dir) || strings.Contains(text, home) || strings.Contains(text, os.TempDir()) {
+		t.Errorf("the report says\n%s", text)
+	}
+	want := "open DIR/fault-1-run-1/logs/joiner.log: no such file; run HOME/.cache/clickhouse; TMP/hsperf is full"
+	if strings.Count(text, want) != 2 {
+		t.Errorf("want %q twice in\n%s", want, text)
 	}
 }
 

@@ -3,6 +3,7 @@ package faults
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -83,7 +84,21 @@ func (r *Report) Markdown() string {
 			}
 		}
 	}
-	return b.String()
+	return r.withoutPaths(b.String())
+}
+
+// withoutPaths has words for the folders of the machine on which the report was made:
+// what servers and services said may name them, and they mean nothing to a reader.
+func (r *Report) withoutPaths(text string) string {
+	var words []string
+	if dir, err := filepath.Abs(r.Options.Dir); err == nil && r.Options.Dir != "" {
+		words = append(words, dir, "DIR")
+	}
+	if home, err := os.UserHomeDir(); err == nil && len(home) > 1 {
+		words = append(words, filepath.Clean(home), "HOME")
+	}
+	words = append(words, filepath.Clean(os.TempDir()), "TMP")
+	return strings.NewReplacer(words...).Replace(text) // the first that fits: DIR lies in TMP
 }
 
 // memory is what every service has had at most, fault by fault.
