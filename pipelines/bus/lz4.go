@@ -27,6 +27,8 @@ const (
 	frameFlags        = 0x60
 	frameBlockChecks  = 0x10
 	frameContentCheck = 0x04
+	// growBytesMax bounds what is taken ahead on the word of one block.
+	growBytesMax = 4 << 20
 	// lz4RatioMax bounds what a byte can become.
 	lz4RatioMax = 255
 	// acceleration is how fast the search gives up on bytes that do not repeat, of
@@ -99,7 +101,9 @@ func unpack(b, frame []byte) (out []byte, ordinary bool) {
 			continue
 		}
 		room := min(blockMax, lz4RatioMax*n)
-		out = slices.Grow(out, room)
+		if room > cap(out)-len(out) { // for all that is to come, if it is like this block
+			out = slices.Grow(out, min(room*(1+len(frame)/n), max(room, growBytesMax)))
+		}
 		plain, err := lz4.UncompressBlock(block, out[len(out):len(out)+room])
 		if err != nil {
 			break
