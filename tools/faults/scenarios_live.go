@@ -31,7 +31,7 @@ var liveScenarios = []Scenario{
 	{
 		Number: 27, Name: "live marks by clocks ahead and behind, one of them set back and right again", Holds: []string{i2, i1}, live: true,
 		env: liveSkew, inject: clockSetBack,
-		Scale: "ingest clocks up to 40 s ahead, for the log refuses marks from more than 60 s ahead; one set back by an hour for 6 s",
+		Scale: "ingest clocks up to 40 s ahead, for the log refuses marks from more than 60 s ahead; one set back by an hour for 6 s, and then set two minutes ahead",
 	},
 	{Number: 31, Name: "settlement ingest down, the others live", Holds: []string{i7, i2}, inject: settlementDown},
 	{
@@ -128,8 +128,8 @@ func liveSkew(service string) []string {
 	return []string{"SETTLEWATCH_CLOCK_OFFSET=" + offset}
 }
 
-// clockSetBack starts the slowest service again with its clock an hour back, and then
-// right: the frontier stands meanwhile, and never goes back.
+// clockSetBack starts the slowest service again with its clock an hour back, then two
+// minutes ahead, and then right: the frontier stands meanwhile, and never goes back.
 func clockSetBack(w *world) error {
 	wait := w.liven()
 	if err := w.untilAlertsFlow(); err != nil {
@@ -146,6 +146,19 @@ func clockSetBack(w *world) error {
 		return err
 	}
 	if err := back.Stop(); err != nil {
+		return err
+	}
+	// Two minutes ahead is more than the log takes: it is refused, not tried for ever.
+	ahead, err := w.beside("capture", "capture-ahead", "SETTLEWATCH_CLOCK_OFFSET=2m")
+	if err != nil {
+		return err
+	}
+	if err := w.until("the clock that is two minutes ahead is refused", func() (bool, error) {
+		return strings.Contains(w.log("capture-ahead"), "reason=clock_ahead"), nil
+	}); err != nil {
+		return err
+	}
+	if err := ahead.Stop(); err != nil {
 		return err
 	}
 	if err := w.resume("capture"); err != nil {
