@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -29,7 +30,11 @@ Exit status: 0 no part was damaged; 1 some were; 2 it could not run.`,
   settlewatch mend
   settlewatch mend --yes --json | jq '.damaged[].part'`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runMend(cmd, checkOnly, yes || asJSON, asJSON) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withTables(cmd, func(tables *warehouse.Warehouse) error {
+				return runMend(cmd.Context(), tables, checkOnly, yes || asJSON, asJSON)
+			})
+		},
 	}
 	cmd.Flags().BoolVar(&checkOnly, "check", false, "show what is damaged, change nothing")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask before a table is detached")
@@ -48,17 +53,7 @@ type mended struct {
 // Equal makes it one of what the recovering commands tell.
 func (m *mended) Equal() bool { return len(m.Damaged) == 0 }
 
-func runMend(cmd *cobra.Command, checkOnly, yes, asJSON bool) error {
-	s, err := settings(cmd, boot.NeedClickHouse)
-	if err != nil {
-		return err
-	}
-	tables, err := connectClickHouse(cmd, s)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tables.Close() }() // every statement was acknowledged
-	ctx := cmd.Context()
+func runMend(ctx context.Context, tables *warehouse.Warehouse, checkOnly, yes, asJSON bool) error {
 	read := func() ([]warehouse.Damage, error) {
 		show, done := progressOf("reading bytes of parts")
 		defer done()

@@ -28,7 +28,11 @@ Exit status: 0 the tables are this release's, 1 with --status: they are not, 2 c
   settlewatch migrate --clickhouse-dsn clickhouse://c1:9000/settlewatch
   SETTLEWATCH_CLICKHOUSE_DSN=clickhouse://admin:…@c1:9440/?secure=true settlewatch migrate`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runMigrate(cmd, statusOnly, asJSON) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withTables(cmd, func(tables *warehouse.Warehouse) error {
+				return runMigrate(cmd.Context(), tables, statusOnly, asJSON)
+			})
+		},
 	}
 	cmd.Flags().BoolVar(&statusOnly, "status", false, "show what is applied and what is not, change nothing")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as one JSON object")
@@ -50,17 +54,7 @@ type migrationLine struct {
 	Applied string `json:"applied,omitempty"` // when; absent: not applied
 }
 
-func runMigrate(cmd *cobra.Command, statusOnly, asJSON bool) error {
-	s, err := settings(cmd, boot.NeedClickHouse)
-	if err != nil {
-		return err
-	}
-	tables, err := connectClickHouse(cmd, s)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tables.Close() }() // every statement was acknowledged
-	ctx := cmd.Context()
+func runMigrate(ctx context.Context, tables *warehouse.Warehouse, statusOnly, asJSON bool) error {
 	m, err := lookAtMigrations(ctx, tables)
 	if err != nil {
 		return err

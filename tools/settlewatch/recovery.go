@@ -7,6 +7,7 @@ import (
 
 	"settlewatch/pipelines/bus"
 	"settlewatch/pipelines/statestore"
+	"settlewatch/pipelines/warehouse"
 	"settlewatch/services/boot"
 )
 
@@ -27,6 +28,20 @@ func withLogAndState(cmd *cobra.Command, run func(kafka *bus.Bus, redis *statest
 	}
 	defer func() { _ = redis.Close() }() // what was done is acknowledged
 	return run(kafka, redis)
+}
+
+// withTables runs what needs ClickHouse's tables only.
+func withTables(cmd *cobra.Command, run func(tables *warehouse.Warehouse) error) error {
+	s, err := settings(cmd, boot.NeedClickHouse)
+	if err != nil {
+		return err
+	}
+	tables, err := connectClickHouse(cmd, s)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tables.Close() }() // every statement was acknowledged
+	return run(tables)
 }
 
 // comparison is the report of a command that holds two things to each other.
