@@ -30,9 +30,8 @@ type Joiner struct {
 	// FencedWait is how long an owner that was fenced stays away before it draws a
 	// token again, if its assignment lasts. Defaults to 2s.
 	FencedWait time.Duration
-	// CommitEvery is the longest time that what was folded waits for its commit, and its
-	// payment snapshots for being published; alerts do not wait. A crash folds that much
-	// again. Defaults to 1s.
+	// CommitEvery is the longest time between commits while only marks come in.
+	// Defaults to 1s.
 	CommitEvery time.Duration
 	// AlertsOnly leaves out payment snapshots of partitions that begin anew, where no
 	// warehouse wants them. The alerts are the same, and take less work.
@@ -52,9 +51,8 @@ type JoinProgress struct {
 	Records             int
 	Alerts              int
 	Next, HighWatermark int64
-	// Out holds the alerts that were published, and payment snapshots that wait for the
-	// commit, some since earlier batches. State is what the batch has led to. Both may be
-	// read during the call only: the next batch changes them.
+	// Out is what was published, State what the batch has led to. Both may be read
+	// during the call only: the next batch changes them.
 	Out   *join.Output
 	State *join.State
 }
@@ -117,7 +115,6 @@ type folding struct {
 	position  join.Position // behind the last folded record
 	last      []byte        // that record's value, until flush has its hash
 	since     time.Time     // of the last commit
-	patience  time.Duration // how long a fetch may wait without delaying the next one
 	out       join.Output
 	outbox    outbox
 }
@@ -132,7 +129,7 @@ func (j *Joiner) own(ctx context.Context, a Assignment, flushFrom int) error {
 	if err := f.load(ctx); err != nil {
 		return err
 	}
-	f.since, f.patience = j.Clock.Now(), j.commitEvery()
+	f.since = j.Clock.Now()
 	for ctx.Err() == nil {
 		if err := f.batch(ctx); err != nil {
 			return err
@@ -214,10 +211,10 @@ func (f *folding) checkPrevious(ctx context.Context, first int64) error {
 	}
 }
 
-// batch folds what one fetch brings, publishes, and commits where it is time to.
-// Commit follows publish: a crash between them repeats the same bytes, never loses.
+// batch folds what one fetch brings, publishes, and commits. Commit follows
+// publish: a crash between them repeats the same bytes, never loses.
 func (f *folding) batch(ctx context.Context) error {
-	batch, err := f.reader.Fetch(ctx, f.position.Offset, f.patience)
+	batch, err := f.reader.Fetch(ctx, f.position.Offset, f.commitEvery())
 	if errors.Is(err, ErrOffsetOutOfRange) {
 		return fmt.Errorf("fetch offset %d: %w: %w", f.position.Offset, ErrLogChanged, err)
 	}
@@ -262,8 +259,7 @@ func (f *folding) full() bool {
 	return changes >= f.flushFrom || size >= flushBytes || len(f.out.Alerts)+len(f.out.Payments) >= f.flushFrom
 }
 
-// flush publishes the alerts of what was folded since the last time, and commits. The
-// next fetch takes the memory of the records.
+// flush publishes and commits what was folded since the last time.
 func (f *folding) flush(ctx context.Context, folded int, highWatermark int64) error {
 	if f.last != nil {
 		f.position.RecordSum, f.last = xxhash.Sum64(f.last), nil
@@ -275,8 +271,7 @@ func (f *folding) flush(ctx context.Context, folded int, highWatermark int64) er
 	if err := f.checkPartitions(ctx); err != nil {
 		return err
 	}
-	full := f.full()
-	if err := f.outbox.publishAlerts(ctx, f.Log, f.out.Alerts); err != nil {
+	if err := f.outbox.publish(ctx, f.Log, &f.out); err != nil {
 		return err
 	}
 	if f.Seen != nil {
@@ -286,8 +281,8 @@ func (f *folding) flush(ctx context.Context, folded int, highWatermark int64) er
 			Out: &f.out, State: f.state,
 		})
 	}
-	f.out.Alerts = f.out.Alerts[:0]
-	return f.commit(ctx, full)
+	f.out.Reset()
+	return f.commit(ctx)
 }
 
 func (f *folding) fold(ctx context.Context, r *Record) error {
@@ -313,12 +308,11 @@ func (f *folding) fold(ctx context.Context, r *Record) error {
 // idleCommitEvery is the time between commits while nothing comes in.
 const idleCommitEvery = 5 * time.Second
 
-// commit stores what was folded, once in a while or when it is much. Before that the
-// last snapshot of each payment is published: of a payment that was judged several
-// times meanwhile, nobody needs the others.
-func (f *folding) commit(ctx context.Context, full bool) error {
+// commit stores the batch. Marks alone change no payment: their place is stored
+// with the next change, or after a while.
+func (f *folding) commit(ctx context.Context) error {
 	now := f.Clock.Now()
-	wait := f.commitEvery()
+	wait := time.Duration(0)
 	switch {
 	case f.sequence == 0 && f.position.Offset == 0:
 		return nil // nothing was ever folded
@@ -326,18 +320,12 @@ func (f *folding) commit(ctx context.Context, full bool) error {
 		// An owner that has nothing to do asks whether it still is the owner, and whether
 		// the store still has the state: a rebuild must not wait for the next record.
 		wait = idleCommitEvery
-	case full:
-		wait = 0
+	case !f.state.Changed():
+		wait = f.commitEvery()
 	}
-	if rest := wait - now.Sub(f.since); rest > 0 {
-		f.patience = max(min(rest, f.commitEvery()), time.Millisecond)
+	if now.Sub(f.since) < wait {
 		return nil
 	}
-	f.patience = f.commitEvery()
-	if err := f.outbox.publishPayments(ctx, f.Log, f.out.Payments); err != nil {
-		return err
-	}
-	f.out.Reset()
 	changes, err := f.recorder.Commit(f.sequence+1, f.position)
 	if err != nil {
 		return err

@@ -441,8 +441,8 @@ func TestJoinerHint(t *testing.T) {
 	mustBe(t, "what the group took", w.group.all, []int64{w.end(), w.end()})
 }
 
-// Commits, and payment snapshots, wait for a second to be over. Alerts do not.
-func TestJoinerCommitsAfterAWhile(t *testing.T) {
+// Marks that change no payment are stored after a while, what changes one at once.
+func TestJoinerCommitsMarksAfterAWhile(t *testing.T) {
 	at := func(t int64) *event.LogRecord {
 		return &event.LogRecord{Origin: &event.Origin{Source: saleFeed.String()}, ArrivalMs: t, Body: &event.LogRecord_Mark{Mark: &event.Mark{TMs: t}}}
 	}
@@ -456,56 +456,23 @@ func TestJoinerCommitsAfterAWhile(t *testing.T) {
 		}
 	}
 	r.turn()
-	stored("an event", 0)
-	clock.set(1999)
+	stored("an event", 2)
 	w.append(at(monday10 - 1))
 	r.turn()
-	stored("a while", 0)
+	stored("a mark", 2)
+	clock.set(1999)
+	r.turn()
+	stored("a while", 2)
 	clock.set(2000)
 	r.turn()
 	stored("a second", 3)
 	w.append(at(monday10))
 	r.turn()
 	stored("another mark", 3)
-	r.stop()
-}
-
-func TestJoinerPublishesSnapshotsWithTheCommit(t *testing.T) {
-	records, want := reference(t)
-	w := newJoinWorld(t, records...)
-	clock := &handClock{ms: 1000}
-	r := w.start(func(j *stage.Joiner) { j.Clock, j.CommitEvery = clock, time.Second })
+	w.append(&event.LogRecord{Origin: &event.Origin{Source: saleFeed.String(), Offset: 1}, Body: &event.LogRecord_Event{Event: sale(2, 1)}})
 	r.turn()
-	if alerts := w.count(topic.AlertsPaidUnsettled) + w.count(topic.AlertsSettledTwice); alerts != len(want.bodies) {
-		t.Errorf("%d alerts are published at once, want %d", alerts, len(want.bodies))
-	}
-	if n := w.count(topic.Payments); n != 0 {
-		t.Errorf("%d snapshots are published before anything is committed", n)
-	}
-	clock.set(2000)
-	r.turn()
+	stored("another event", 5)
 	r.stop()
-	if n := w.count(topic.Payments); n != len(want.snapshots) {
-		t.Errorf("%d snapshots are published, want one of each of %d payments", n, len(want.snapshots))
-	}
-	w.mustGive("after a second", want)
-}
-
-// Much is committed before its time.
-func TestJoinerCommitsMuchAtOnce(t *testing.T) {
-	const much = 20_000
-	events := make([]arrival, much+10)
-	for i := range events {
-		events[i] = arrival{feed: saleFeed, atMs: monday10, event: sale(i, 1)}
-	}
-	w := newJoinWorld(t, logRecords(t, events)...)
-	w.log.LimitBatch(2 * much)
-	r := w.start(func(j *stage.Joiner) { j.Clock = &handClock{ms: 1000} })
-	r.turn()
-	r.stop()
-	if got := w.stored().Offset; got < much || got == w.end() {
-		t.Errorf("%d is stored of %d, want %d or some more, and what came after that waits", got, w.end(), much)
-	}
 }
 
 // An owner with nothing to do finds out that its state was taken away.
@@ -514,21 +481,16 @@ func TestJoinerNoticesAWipeWhileIdle(t *testing.T) {
 	w := newJoinWorld(t, records...)
 	clock := &handClock{ms: monday10}
 	r := w.start(func(j *stage.Joiner) { j.Clock = clock })
-	clock.set(monday10 + 1000)
 	r.turn()
 	before := w.stored()
-	clock.set(monday10 + 5999)
+	clock.set(monday10 + 4999)
 	r.turn()
 	if again := w.stored(); again.Sequence != before.Sequence {
 		t.Errorf("it commits sequence %d though nothing came", again.Sequence)
 	}
 	w.store.Restore(sim.StateSnapshot{})
-	clock.set(monday10 + 6000)
-	for range 2 { // it is fenced, and loads
-		r.turn()
-	}
-	clock.set(monday10 + 7000)
-	for range 2 { // and folds again
+	clock.set(monday10 + 5000)
+	for range 3 { // it is fenced, loads, and folds again
 		r.turn()
 	}
 	r.stop()

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"settlewatch/pipelines/join"
 	"settlewatch/schemas/alert"
 	"settlewatch/schemas/event"
 	"settlewatch/schemas/payment"
@@ -26,42 +27,29 @@ type life struct {
 	id  event.ID
 }
 
-// publishAlerts appends alerts, each kind to its topic.
-func (o *outbox) publishAlerts(ctx context.Context, log Log, all []*alert.Alert) error {
-	o.empty()
-	for _, a := range all {
-		if err := o.addAlert(a); err != nil {
-			return err
-		}
+// publish appends alerts, each kind to its topic, and the last snapshot of every
+// payment that was judged.
+func (o *outbox) publish(ctx context.Context, log Log, from *join.Output) error {
+	if len(from.Alerts)+len(from.Payments) == 0 {
+		return nil
 	}
-	return o.append(ctx, log)
-}
-
-// publishPayments appends the last snapshot of every payment.
-func (o *outbox) publishPayments(ctx context.Context, log Log, all []*payment.Payment) error {
-	o.empty()
-	if err := o.addPayments(all); err != nil {
-		return err
-	}
-	return o.append(ctx, log)
-}
-
-func (o *outbox) empty() {
 	for i := range o.out {
 		o.out[i].Records = o.out[i].Records[:0]
 	}
 	o.bytes = o.bytes[:0]
-}
-
-func (o *outbox) append(ctx context.Context, log Log) error {
+	for _, a := range from.Alerts {
+		if err := o.addAlert(a); err != nil {
+			return err
+		}
+	}
+	if err := o.addPayments(from.Payments); err != nil {
+		return err
+	}
 	filled := make([]Outgoing, 0, len(o.out))
 	for _, out := range o.out {
 		if len(out.Records) > 0 {
 			filled = append(filled, out)
 		}
-	}
-	if len(filled) == 0 {
-		return nil
 	}
 	if err := log.Append(ctx, filled...); err != nil {
 		return fmt.Errorf("publish: %w", err)

@@ -138,8 +138,7 @@ func checkpoints(t *testing.T, log *sim.Log, partitions int32, at int64) *checkp
 		state := sim.NewState()
 		ctx, cancel := context.WithCancel(t.Context())
 		j := &stage.Joiner{
-			Log: silent{log}, State: func(int32) stage.State { return state.Owner() }, Clock: ticking{new(int64)}, Logger: slog.New(slog.DiscardHandler),
-			CommitEvery: time.Nanosecond, // every batch
+			Log: silent{log}, State: func(int32) stage.State { return state.Owner() }, Clock: stopped{}, Logger: slog.New(slog.DiscardHandler),
 		}
 		err := j.Own(ctx, stage.Assignment{
 			Topic: topic.PaymentLog.Name, Partition: p, Offset: stage.None, Commit: func(context.Context, int64) error { cancel(); return nil },
@@ -163,15 +162,11 @@ type silent struct{ *sim.Log }
 
 func (silent) Append(context.Context, ...stage.Outgoing) error { return nil }
 
-// ticking goes on at every look.
-type ticking struct{ ns *int64 }
+type stopped struct{}
 
-func (c ticking) Now() time.Time {
-	*c.ns++
-	return time.Unix(0, *c.ns)
-}
+func (stopped) Now() time.Time { return time.Unix(0, 0) }
 
-func (ticking) Sleep(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+func (stopped) Sleep(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 
 // A log that was cut begins with its checkpoint: the same rules make no difference, and
 // other ones do from there on.

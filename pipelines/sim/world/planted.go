@@ -246,10 +246,7 @@ var Flaws = []Flaw{
 		Name: "commit-before-publish", About: "the state is committed before the alerts are published",
 		onJoin: func(_ *World, _ *process, _ *stage.Assignment, j *stage.Joiner) {
 			log, state, held := j.Log, j.State, []stage.Outgoing(nil)
-			j.Log = editedLog{Log: log, append: func(_ context.Context, batches []stage.Outgoing) error {
-				held = append(held, copied(batches)...)
-				return nil
-			}}
+			j.Log = editedLog{Log: log, append: func(_ context.Context, batches []stage.Outgoing) error { held = batches; return nil }}
 			j.State = func(n int32) stage.State {
 				return editedState{State: state(n), committed: func(ctx context.Context, err error) error {
 					out := held
