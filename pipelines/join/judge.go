@@ -20,6 +20,7 @@ const noMoment int64 = math.MaxInt64
 type judge struct {
 	history history
 	ledger  ledger
+	over    int64  // the ledger's excess
 	prefix  ledger // what the facts added up to part-way through a moment
 	recent  []pendingFact
 	scratch []byte
@@ -161,8 +162,8 @@ func (j *judge) conditions(m int64) []condition {
 			out = append(out, condition{kind: kindPaidUnsettled, capture: c.id, amount: c.residual})
 		}
 	}
-	if over := l.excess(); over > l.terms.ToleranceMinor() {
-		out = append(out, condition{kind: kindSettledTwice, amount: over})
+	if j.over > l.terms.ToleranceMinor() {
+		out = append(out, condition{kind: kindSettledTwice, amount: j.over})
 	}
 	return out
 }

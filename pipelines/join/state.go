@@ -408,6 +408,7 @@ func (s *State) readAt(moment int64, group int) {
 	j.integrate(moment, s.terms[group], s.sourceName)
 	j.ledger.read(h.facts, s.terms[group])
 	j.ledger.allot()
+	j.over = j.ledger.excess()
 	h.judged = moment
 	h.version++
 }
