@@ -41,9 +41,9 @@ Repeat it with ` + "`make faults`" + ` (all, 5 runs each), ` + "`make faults FAU
 func (r *Report) Markdown() string {
 	var b strings.Builder
 	b.WriteString(preamble)
-	fmt.Fprintf(&b, "\n## Seen\n\n%s UTC: %d CPUs%s%s; %s. Payments of a run: %d; seeds from %d on. %d runs in %.0f minutes, %d violations.\n",
+	fmt.Fprintf(&b, "\n## Seen\n\n%s UTC: %d CPUs%s%s; %s. Payments of a run: %d; seeds from %d on. %d runs in %.0f minutes%s, %d violations.\n",
 		r.Began.UTC().Format("2006-01-02 15:04"), runtime.NumCPU(), memory(), r.Load, r.Versions, r.Options.Payments, r.Options.Seed,
-		r.runs(), r.Took.Minutes(), r.Violations())
+		r.runs(), r.Took.Minutes(), r.sideBySide(), r.Violations())
 	b.WriteString("\n| # | fault | about | quick | runs | violations | back after, p50 | max | peak memory |\n|-|-|-|-|-|-|-|-|-|\n")
 	for _, x := range r.Results {
 		quick := ""
@@ -126,6 +126,14 @@ func (r *Report) replays(b *strings.Builder) {
 		}
 		fmt.Fprintf(b, "| %s | %s | %d | %.1f s |\n", x.Scenario.label(), x.Name, x.ReplayRecords, x.ReplayPerMillion)
 	}
+}
+
+// sideBySide says that faults shared the machine: times are longer then.
+func (r *Report) sideBySide() string {
+	if r.Options.Lanes > 1 {
+		return fmt.Sprintf(", %d at a time on the same machine", r.Options.Lanes)
+	}
+	return ""
 }
 
 func (r *Report) runs() (n int) {

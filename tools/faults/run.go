@@ -10,7 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"settlewatch/pipelines/oracle/invariant"
 	"settlewatch/tools/demo"
@@ -27,6 +30,8 @@ type Options struct {
 	Seed     uint64
 	// Quick keeps only the quick half.
 	Quick bool
+	// Lanes is how many faults run at once, each on servers of its own. Defaults to 1.
+	Lanes int
 	// Dir for data and logs; the folder of a run without violations is removed.
 	Dir string
 	// Log receives a line per run.
@@ -83,7 +88,7 @@ func (r *Report) Violations() (n int) {
 }
 
 // Run runs every chosen fault as often as asked, on servers that it starts and ends.
-// told is called after each fault.
+// told is called after each fault, never twice at once.
 func Run(ctx context.Context, o Options, told func(Result)) (report Report, err error) {
 	o.Runs, o.Payments = max(1, o.Runs), max(o.Payments, 1)
 	scenarios, err := choose(o)
@@ -91,26 +96,71 @@ func Run(ctx context.Context, o Options, told func(Result)) (report Report, err 
 		return Report{}, err
 	}
 	report = Report{Began: time.Now(), Options: o, Load: load()}
-	starting, started := context.WithTimeout(ctx, 5*time.Minute)
-	g, err := open(starting, o.Dir, o.Log)
-	started()
+	lanes, err := openLanes(ctx, o)
+	defer func() {
+		for _, g := range lanes {
+			err = errors.Join(err, g.close())
+		}
+		report.Took = time.Since(report.Began)
+	}()
 	if err != nil {
 		return report, fmt.Errorf("start the servers: %w", err)
 	}
-	defer func() {
-		err = errors.Join(err, g.close())
-		report.Took = time.Since(report.Began)
-	}()
-	report.Versions = g.versions(ctx)
-	for _, s := range scenarios {
-		r, err := g.all(ctx, s, o)
-		if err != nil {
-			return report, err
-		}
-		report.Results = append(report.Results, r)
-		told(r)
+	report.Versions = lanes[0].versions(ctx)
+	results := make([]*Result, len(scenarios))
+	var next int
+	var turn sync.Mutex // next, results, told
+	work, ctx := errgroup.WithContext(ctx)
+	for _, g := range lanes {
+		work.Go(func() error {
+			for {
+				turn.Lock()
+				at := next
+				next++
+				turn.Unlock()
+				if at >= len(scenarios) {
+					return nil
+				}
+				r, err := g.all(ctx, scenarios[at], o)
+				if err != nil {
+					return err
+				}
+				turn.Lock()
+				results[at] = &r
+				told(r)
+				turn.Unlock()
+			}
+		})
 	}
-	return report, nil
+	err = work.Wait()
+	for _, r := range results {
+		if r != nil {
+			report.Results = append(report.Results, *r)
+		}
+	}
+	return report, err
+}
+
+// openLanes starts the servers of each lane, one lane after the other. Those that stand
+// must be closed, also where there is an error.
+func openLanes(ctx context.Context, o Options) (lanes []*ground, err error) {
+	for n := range max(1, o.Lanes) {
+		dir := o.Dir
+		if o.Lanes > 1 {
+			dir = filepath.Join(dir, fmt.Sprintf("lane-%d", n+1))
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				return lanes, fmt.Errorf("make a folder: %w", err)
+			}
+		}
+		starting, started := context.WithTimeout(ctx, 5*time.Minute)
+		g, err := open(starting, dir, o.Log)
+		started()
+		if err != nil {
+			return lanes, err
+		}
+		lanes = append(lanes, g)
+	}
+	return lanes, nil
 }
 
 // all are the runs of one scenario, on servers of its own where it needs such.

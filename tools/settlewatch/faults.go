@@ -42,6 +42,7 @@ Exit status: 0 nothing was violated, 1 something was, 2 it could not run.`,
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.faults, "fault", nil, "faults by number, such as 1,10-15 (default: all)")
 	flags.IntVar(&f.Runs, "runs", 1, "runs of each fault")
+	flags.IntVar(&f.Lanes, "lanes", 1, "faults that run at once, each on servers of its own; times are longer then")
 	flags.IntVar(&f.Payments, "payments", 3000, "payments of a run")
 	flags.Uint64Var(&f.Seed, "seed", 1, "of the first run; each further run has the next")
 	flags.BoolVar(&f.Quick, "quick", false, "only the quick half")
