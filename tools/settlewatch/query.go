@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"settlewatch/pipelines/warehouse"
 	"settlewatch/schemas/table"
 	"settlewatch/services/boot"
 	"settlewatch/tools/console"
@@ -84,19 +85,13 @@ func ask(cmd *cobra.Command, q table.Question, given []string, format console.Fo
 	if err != nil {
 		return err
 	}
-	s, err := settings(cmd, boot.NeedClickHouse)
-	if err != nil {
-		return err
-	}
-	w, err := connectClickHouse(cmd, s)
-	if err != nil {
-		return err
-	}
-	answer, err := w.Ask(cmd.Context(), q.SQL, parameters)
-	if err = errors.Join(err, w.Close()); err != nil {
-		return fmt.Errorf("query %s: %w", q.Name, err)
-	}
-	return console.WriteAnswer(cmd.OutOrStdout(), answer, format)
+	return withTables(cmd, func(tables *warehouse.Warehouse) error {
+		answer, err := tables.Ask(cmd.Context(), q.SQL, parameters)
+		if err != nil {
+			return fmt.Errorf("query %s: %w", q.Name, err)
+		}
+		return console.WriteAnswer(cmd.OutOrStdout(), answer, format)
+	})
 }
 
 func listQueries(out io.Writer, format console.Format) error {
