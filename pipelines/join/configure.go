@@ -107,6 +107,8 @@ func (s *State) writeOutOne(key event.PaymentKey, group int, out *Output) error 
 		if h, err = peek(b.payment(slot)); err != nil {
 			return corrupt(key)
 		}
+		// A judgement that the last CONFIG asked for still stands. It speaks at r.from, not
+		// before, whatever its terms say of moments that have passed.
 		if h.flags&flagBody == 0 || next != r.from {
 			next = h.next
 		}

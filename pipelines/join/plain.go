@@ -26,7 +26,7 @@ import (
 //     Whatever is owed after that makes the payment not plain. A line that stands before
 //     it in the log may have arrived after it was due.
 //
-// What is judged early, at a moment when it need not be, changes nothing either.
+// A moment that was foreseen and turns out to be none is not judged: see judgeForeseen.
 
 // plain tells whether an event can be part of a plain payment.
 func (f *pendingFact) plain() bool {
