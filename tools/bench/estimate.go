@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -74,6 +75,44 @@ func AvailableBytes() (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("read the free memory: /proc/meminfo does not say")
+}
+
+// What one event of a live load leaves on the disk: in the raw topic and in the payment
+// log, and in Redis's file until it is rewritten. The rest is for alerts and logs, and
+// for the others on that disk.
+const (
+	diskBytesBroker = 200
+	diskBytesRedis  = 250
+	diskBytesRest   = 2 << 30
+)
+
+// diskBytes is what a load of that length leaves on the disk, about.
+func (p LatencyPlan) diskBytes(d time.Duration) int64 {
+	events := p.EventsPerSecond * (latencyWarmUp + d).Seconds()
+	return diskBytesRest + int64(events*(diskBytesBroker+diskBytesRedis))
+}
+
+// FitsOnDisk is an error where so many free bytes are too few for the load. It says how
+// long it could be.
+func (p LatencyPlan) FitsOnDisk(freeBytes int64) error {
+	const gib = 1 << 30
+	need := p.diskBytes(p.Duration)
+	if need <= freeBytes {
+		return nil
+	}
+	perSecond := p.diskBytes(time.Second) - p.diskBytes(0)
+	longest := time.Duration(max(0, freeBytes-p.diskBytes(0))/perSecond) * time.Second
+	return fmt.Errorf("%.0f events/s for %s leave about %.1f GiB on the disk, %.1f GiB are free, enough for %s",
+		p.EventsPerSecond, p.Duration, float64(need)/gib, float64(freeBytes)/gib, longest)
+}
+
+// FreeDiskBytes is what may still be written in a folder by who is not root.
+func FreeDiskBytes(dir string) (int64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, fmt.Errorf("ask for the free room of %s: %w", dir, err)
+	}
+	return int64(s.Bavail) * int64(s.Bsize), nil
 }
 
 // Skip is the row of a plan that memory has no room for.

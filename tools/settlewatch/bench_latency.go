@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -32,6 +33,10 @@ third and at two thirds of that, with marks of the services' own clocks, and not
 each alert can be read: settled twice counts from just before the second line is written
 to its raw topic, paid unsettled from the moment at which evidence is due.
 
+All that is played stays on the disk until the end, some gigabytes a minute: a load is
+refused where there is no room for it. Each load's figures are said when it was played;
+the table comes at the end, which Ctrl-C only brings nearer.
+
 Exit status: 0 every expected alert came, 1 some are missing, 2 it could not run.`,
 		Example: `  settlewatch bench latency
   settlewatch bench latency --duration 1m --max-rate 600000`,
@@ -52,7 +57,7 @@ Exit status: 0 every expected alert came, 1 some are missing, 2 it could not run
 const latencyRounds = 3
 
 func runLatency(ctx context.Context, f latencyFlags, out io.Writer) error {
-	return withBench(ctx, f.benchPlace, "", func(s *screen, _ string, b *bench.Bench) error {
+	return withBench(ctx, f.benchPlace, "", func(s *screen, dir string, b *bench.Bench) error {
 		if f.maxRate == 0 {
 			all, err := b.Compare(ctx, bench.Plan{
 				Workload: bench.Workload{Payments: f.payments, Partitions: benchPartitions},
@@ -67,44 +72,83 @@ func runLatency(ctx context.Context, f latencyFlags, out io.Writer) error {
 			}
 			f.maxRate = all[0].EventsPerSecond.Median
 		}
-		t := newBenchTable("load", "events/s", "alert", "alerts", "missing", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "other CPU s")
-		exact := true
-		for _, share := range []struct {
-			name  string
-			times float64
-		}{{"a third", 1.0 / 3}, {"two thirds", 2.0 / 3}} {
-			s.say("%s of %.0f events/s for %s", share.name, f.maxRate, f.duration)
-			r, err := b.RunLatency(ctx, bench.LatencyPlan{
-				EventsPerSecond: f.maxRate * share.times, Duration: f.duration, Partitions: benchPartitions,
-			})
-			if err != nil {
-				return err
-			}
-			exact = exact && r.Exact()
-			s.say("  cores busy: %s; other CPU %.1f s%s", coresOf(r), r.OtherCPUSeconds, named(r.Others))
-			if f.json {
-				if err := printJSON(out, []bench.LatencyResult{r}); err != nil {
-					return err
-				}
-			}
-			for _, l := range r.Latencies {
-				t.AppendRow(table.Row{
-					share.name, whole(r.Written), l.Kind, l.Alerts, l.Missing, oneDigit(l.P50), oneDigit(l.P99), oneDigit(l.P999), oneDigit(l.Max),
-					oneDigit(r.OtherCPUSeconds),
-				})
-			}
-		}
-		if !f.json {
-			if _, err := fmt.Fprintf(out, "\n%s\n", t.Render()); err != nil {
-				return err
-			}
-		}
-		if !exact {
-			s.say("! not every expected alert came")
-			return errFindings
-		}
-		return nil
+		return measureLoads(ctx, f, s, out, func() (int64, error) { return bench.FreeDiskBytes(dir) }, b.RunLatency)
 	})
+}
+
+// loads are shares of the highest rate.
+var loads = []struct {
+	name  string
+	times float64
+}{{"a third", 1.0 / 3}, {"two thirds", 2.0 / 3}}
+
+// measureLoads plays every load. Each is told when it was played, and the table shows
+// those that were also where a later one ends it all. Nothing is played that the disk
+// has no room for: a full one takes the broker down in the middle.
+func measureLoads(
+	ctx context.Context, f latencyFlags, s *screen, out io.Writer, free func() (int64, error),
+	run func(context.Context, bench.LatencyPlan) (bench.LatencyResult, error),
+) (err error) {
+	plans := make([]bench.LatencyPlan, 0, len(loads))
+	for _, load := range loads {
+		plans = append(plans, bench.LatencyPlan{EventsPerSecond: f.maxRate * load.times, Duration: f.duration, Partitions: benchPartitions})
+	}
+	// The largest load, before the others take their time.
+	if err := fits(plans[len(plans)-1], free); err != nil {
+		return err
+	}
+	t := newBenchTable("load", "events/s", "alert", "alerts", "missing", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "other CPU s")
+	defer func() {
+		if !f.json && t.Length() > 0 {
+			_, printErr := fmt.Fprintf(out, "\n%s\n", t.Render())
+			err = errors.Join(err, printErr)
+		}
+	}()
+	exact := true
+	for n, plan := range plans {
+		name := loads[n].name
+		// Again: what a load has written is not gone at once.
+		if err := fits(plan, free); err != nil {
+			return err
+		}
+		s.say("%s of %.0f events/s for %s", name, f.maxRate, f.duration)
+		r, err := run(ctx, plan)
+		if err != nil {
+			return err
+		}
+		exact = exact && r.Exact()
+		for _, l := range r.Latencies {
+			s.say("  %s: %d alerts, %d missing, p50 %.1f ms, p99 %.1f ms, p99.9 %.1f ms, max %.1f ms",
+				l.Kind, l.Alerts, l.Missing, l.P50, l.P99, l.P999, l.Max)
+			t.AppendRow(table.Row{
+				name, whole(r.Written), l.Kind, l.Alerts, l.Missing, oneDigit(l.P50), oneDigit(l.P99), oneDigit(l.P999), oneDigit(l.Max),
+				oneDigit(r.OtherCPUSeconds),
+			})
+		}
+		s.say("  cores busy: %s; other CPU %.1f s%s", coresOf(r), r.OtherCPUSeconds, named(r.Others))
+		if f.json {
+			if err := printJSON(out, []bench.LatencyResult{r}); err != nil {
+				return err
+			}
+		}
+	}
+	if !exact {
+		s.say("! not every expected alert came")
+		return errFindings
+	}
+	return nil
+}
+
+// fits refuses a load that the disk has no room for.
+func fits(plan bench.LatencyPlan, free func() (int64, error)) error {
+	freeBytes, err := free()
+	if err != nil {
+		return err
+	}
+	if err := plan.FitsOnDisk(freeBytes); err != nil {
+		return fmt.Errorf("%w: play it for a shorter --duration, keep data on another disk with --dir, or lower the load with --max-rate", err)
+	}
+	return nil
 }
 
 // coresOf each process, and of all of them together.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -64,7 +65,9 @@ partition a joiner that was killed and started again publishes the first alert.
 Sizes are measured with four partitions, one joiner and one Redis. Then, with the size
 of --shapes and without waiting for the ring, other numbers of partitions and joiners,
 and a Redis Cluster of three. A row that does not fit into the free memory is said so,
-with the number that would. How long all of it takes, about, is said at the beginning.
+with the number that would. How long all of it takes, about, is said at the beginning;
+the figures of a row when it was measured; and the table at the end, which a row that
+fails, or Ctrl-C, only shortens.
 
 Exit status: 0 measured, 1 alerts are not the expected ones, 2 it could not run.`,
 		Example: `  settlewatch bench scale --open 1000000,10000000 --settled 1000000
@@ -124,46 +127,83 @@ func runScale(ctx context.Context, f scaleFlags, out io.Writer) error {
 		return err
 	}
 	return withBench(ctx, f.benchPlace, "", func(s *screen, _ string, b *bench.Bench) error {
-		plans := f.plans()
-		s.say("%d rows, about %s on two cores that have nothing else to do", len(plans), restOf(plans, nil, free))
-		var rows []bench.ScaleResult
-		exact := true
-		for n, plan := range plans {
-			need := plan.Need(rows, free)
-			s.say("row %d of %d: %d payments, settled %t, %d partitions, %d joiners, cluster %t; about %s for it, %s for all that is left",
-				n+1, len(plans), plan.Payments, plan.Settled, plan.LogPartitions, plan.Joiners, plan.Cluster,
-				need.Time.Round(time.Minute), restOf(plans[n:], rows, free))
-			r := plan.Skip(need, free)
-			if need.Bytes <= free {
-				var err error
-				if r, err = b.RunScale(ctx, plan); err != nil {
-					return err
-				}
-				s.done()
-				exact = exact && r.Exact
-			}
-			for _, note := range append(r.Notes, r.Skipped) {
-				if note != "" {
-					s.say("! %s", note)
-				}
-			}
-			if f.json {
-				if err := printJSON(out, []bench.ScaleResult{r}); err != nil {
-					return err
-				}
-			}
-			rows = append(rows, r)
+		return measureRows(ctx, f, free, s, out, b.RunScale)
+	})
+}
+
+// measureRows runs every plan that fits into free bytes. Each row is told when it is
+// there, and the table shows what was measured also where a later row ends it all: an
+// hour may lie before that.
+func measureRows(
+	ctx context.Context, f scaleFlags, free int64, s *screen, out io.Writer,
+	run func(context.Context, bench.ScalePlan) (bench.ScaleResult, error),
+) (err error) {
+	plans := f.plans()
+	s.say("%d rows, about %s on two cores that have nothing else to do", len(plans), restOf(plans, nil, free))
+	var rows []bench.ScaleResult
+	defer func() {
+		if !f.json && len(rows) > 0 {
+			err = errors.Join(err, printScale(out, rows))
 		}
-		if !f.json {
-			if err := printScale(out, rows); err != nil {
+	}()
+	exact := true
+	for n, plan := range plans {
+		need := plan.Need(rows, free)
+		s.say("row %d of %d: %d payments, settled %t, %d partitions, %d joiners, cluster %t; about %s for it, %s for all that is left",
+			n+1, len(plans), plan.Payments, plan.Settled, plan.LogPartitions, plan.Joiners, plan.Cluster,
+			need.Time.Round(time.Minute), restOf(plans[n:], rows, free))
+		r := plan.Skip(need, free)
+		if need.Bytes <= free {
+			r, err = run(ctx, plan)
+			s.done()
+			tellRow(s, r)
+			if err != nil {
+				return err
+			}
+			exact = exact && r.Exact
+		}
+		for _, note := range append(r.Notes, r.Skipped) {
+			if note != "" {
+				s.say("! %s", note)
+			}
+		}
+		if f.json {
+			if err := printJSON(out, []bench.ScaleResult{r}); err != nil {
 				return err
 			}
 		}
-		if !exact {
-			return errFindings
+		rows = append(rows, r)
+	}
+	if !exact {
+		return errFindings
+	}
+	return nil
+}
+
+// tellRow says the figures of a row, of one that failed those that it had until then.
+func tellRow(s *screen, r bench.ScaleResult) {
+	var figures []string
+	for _, one := range []struct {
+		form  string
+		value float64
+	}{
+		{"filled at %.0f events/s", r.FillPerSecond},
+		{"Redis %.0f B a payment at its peak", r.RedisPeakBytes},
+		{"%.0f B then", r.RedisBytes},
+		{"joiner %.0f B at its peak", r.JoinerPeakBytes},
+		{"%.0f B then", r.JoinerBytes},
+		{"%.0f events/s on top", r.EventsPerSecond},
+		{"other CPU %.1f s", r.OtherCPUSeconds},
+		{"takeover %.2f s", r.TakeoverSeconds},
+		{"%.2f s for all that waited", r.WholeTakeoverSeconds},
+	} {
+		if one.value != 0 {
+			figures = append(figures, fmt.Sprintf(one.form, one.value))
 		}
-		return nil
-	})
+	}
+	if len(figures) > 0 {
+		s.say("  %s", strings.Join(figures, ", "))
+	}
 }
 
 // restOf is how long the rows that are left will take.
