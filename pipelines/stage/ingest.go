@@ -45,7 +45,9 @@ type Ingest struct {
 	Service string
 	Profile string
 	Version uint32
-	// MarkEvery is the time between marks. Defaults to 250ms.
+	// MarkEvery is the time between marks. Defaults to 250ms. All sources mark at its
+	// multiples, by the clock: a verdict waits for the oldest mark of its sources, and
+	// were each marked at a moment of its own, the oldest would be nearly MarkEvery old.
 	MarkEvery time.Duration
 	// Seen is told of every batch, in two parts where it waits for a CONFIG in
 	// between; nil is silent.
@@ -135,14 +137,16 @@ type ingestion struct {
 	writer     hop.Writer
 
 	next, committed int64
-	ahead           bool // of the end of the partition, perhaps
+	since           time.Time // of the last commit
+	ahead           bool      // of the end of the partition, perhaps
 	paused          Pause
 	queue           *logQueue
 	events          []*event.Event // of the record that is being taken
 	letters         []Record
 	batches         []Outgoing // of the last flush, for its memory
-	marked          time.Time  // when the last mark was appended, and its T
+	marked          time.Time  // the multiple of MarkEvery that was marked last, and the mark's T
 	markedT         int64
+	looked          time.Time // the multiple of MarkEvery since which a fetch has not waited
 	progress        IngestProgress
 }
 
@@ -167,9 +171,12 @@ func (s *ingestion) run(ctx context.Context) error {
 		}
 		// T is read before the fetch is sent: what the reply does not show arrived later.
 		before := s.Clock.Now()
-		batch, err := s.reader.Fetch(ctx, s.next, s.markEvery())
+		batch, err := s.reader.Fetch(ctx, s.next, s.patience(before))
 		if errors.Is(err, ErrOffsetOutOfRange) {
 			return fmt.Errorf("fetch offset %d: %w: %w", s.next, ErrSourceChanged, err)
+		}
+		if errors.Is(err, ErrDrained) {
+			return errors.Join(err, s.commit(ctx)) // what the flushes have left
 		}
 		if err != nil {
 			return fmt.Errorf("fetch offset %d: %w", s.next, err)
@@ -197,9 +204,39 @@ func (s *ingestion) run(ctx context.Context) error {
 		if err := s.mark(ctx, before); err != nil {
 			return err
 		}
+		if len(batch.Records) == 0 {
+			s.since = time.Time{} // nothing more comes for the moment
+		}
 		if err := s.flush(ctx); err != nil {
 			return err
 		}
+		if err := s.gather(ctx, before, &batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// patience is how long a fetch waits for records: until marks are due, and once they are
+// not at all, for T is the moment before the fetch, and a mark would be as old as the wait.
+func (s *ingestion) patience(now time.Time) time.Duration {
+	if due := now.Truncate(s.markEvery()); due.After(s.looked) {
+		s.looked = due
+		return 0
+	}
+	return s.untilDue(now)
+}
+
+// untilDue is how long it is until marks are due again.
+func (s *ingestion) untilDue(now time.Time) time.Duration {
+	return now.Truncate(s.markEvery()).Add(s.markEvery()).Sub(now)
+}
+
+// gather lets records come together, but no longer than until marks are due.
+func (s *ingestion) gather(ctx context.Context, began time.Time, batch *Batch) error {
+	now := s.Clock.Now()
+	if rest := min(gathering(batch, began, now, ingestGathers), s.untilDue(now)); rest > 0 {
+		return s.Clock.Sleep(ctx, rest)
 	}
 	return nil
 }
@@ -287,7 +324,8 @@ func (s *ingestion) takeMark(ctx context.Context, raw *Record, t int64) error {
 // mark queues a live source's mark behind its events, when it is time.
 func (s *ingestion) mark(ctx context.Context, now time.Time) error {
 	t, ready := s.writer.Mark()
-	if !ready || t <= s.markedT || now.Sub(s.marked) < s.markEvery() {
+	due := now.Truncate(s.markEvery())
+	if !ready || t <= s.markedT || !due.After(s.marked) {
 		return nil
 	}
 	if s.Configs.Clock(s.source) != event.Clock_CLOCK_LIVE {
@@ -297,7 +335,7 @@ func (s *ingestion) mark(ctx context.Context, now time.Time) error {
 	if err != nil || !expected {
 		return err
 	}
-	s.marked, s.markedT = now, t
+	s.marked, s.markedT = due, t
 	// Counted now, hence not fewer than what was decided by.
 	return s.queue.mark(s.source, t, s.Configs.Count())
 }
@@ -326,7 +364,8 @@ func (s *ingestion) topicExpected(ctx context.Context) (bool, error) {
 }
 
 // flush appends what is queued, waits for every acknowledgement, and only then
-// commits. A crash in between repeats, and the reader's rule drops the repeats.
+// commits, now and then. A crash in between repeats, and the reader's rule drops the
+// repeats.
 func (s *ingestion) flush(ctx context.Context) error {
 	if err := samePartitions(len(s.queue.partitions), s.Configs.Latest()); err != nil {
 		return err
@@ -342,22 +381,33 @@ func (s *ingestion) flush(ctx context.Context) error {
 	}
 	s.queue.reset()
 	s.letters = s.letters[:0]
-	return s.commit(ctx)
+	if s.Clock.Now().Sub(s.since).Abs() >= offsetsEvery {
+		if err := s.commit(ctx); err != nil {
+			return err
+		}
+	}
+	s.tell()
+	return nil
 }
 
+// commit tells the group how far the source is appended. While take waits for a CONFIG,
+// next is still what was committed.
 func (s *ingestion) commit(ctx context.Context) error {
-	// While take waits for a CONFIG, next is still what was committed.
-	if s.next > s.committed {
-		if err := s.assignment.Commit(ctx, s.next); err != nil {
-			return fmt.Errorf("commit offset %d: %w", s.next, err)
-		}
-		s.committed = s.next
+	if s.next <= s.committed {
+		return nil
 	}
+	if err := s.assignment.Commit(ctx, s.next); err != nil {
+		return fmt.Errorf("commit offset %d: %w", s.next, err)
+	}
+	s.committed, s.since = s.next, s.Clock.Now()
+	return nil
+}
+
+func (s *ingestion) tell() {
 	s.progress.Next = s.next
 	if s.Seen != nil {
 		s.Seen(s.progress)
 	}
 	// A batch that waits for a CONFIG is told of before and after; each part counts once.
 	s.progress.Events, s.progress.DeadLetters, s.progress.UnknownFields, s.progress.LeftOut = 0, 0, 0, 0
-	return nil
 }

@@ -110,7 +110,8 @@ type folding struct {
 
 	sequence  uint64 // of the last commit
 	committed int64
-	hinted    int64         // the offset that the group took last
+	hinted    int64 // the offset that the group took last, and when
+	told      time.Time
 	flushFrom int           // what full() goes by
 	position  join.Position // behind the last folded record
 	last      []byte        // that record's value, until flush has its hash
@@ -214,6 +215,7 @@ func (f *folding) checkPrevious(ctx context.Context, first int64) error {
 // batch folds what one fetch brings, publishes, and commits. Commit follows
 // publish: a crash between them repeats the same bytes, never loses.
 func (f *folding) batch(ctx context.Context) error {
+	began := f.Clock.Now()
 	batch, err := f.reader.Fetch(ctx, f.position.Offset, f.commitEvery())
 	if errors.Is(err, ErrOffsetOutOfRange) {
 		return fmt.Errorf("fetch offset %d: %w: %w", f.position.Offset, ErrLogChanged, err)
@@ -240,7 +242,10 @@ func (f *folding) batch(ctx context.Context) error {
 	if err := f.flush(ctx, folded, batch.HighWatermark); err != nil {
 		return err
 	}
-	f.hint(ctx)
+	f.hint(ctx, len(batch.Records) == 0)
+	if rest := gathering(&batch, began, f.Clock.Now(), joinerGathers); rest > 0 {
+		return f.Clock.Sleep(ctx, rest)
+	}
 	return nil
 }
 
@@ -346,12 +351,13 @@ func (f *folding) commit(ctx context.Context) error {
 // Redis is the truth. A group that is between two generations, or an owner that
 // ended before it got here, would leave a lag that is none until the next record:
 // so what the group has not taken is told again at every batch, an empty one too.
-func (f *folding) hint(ctx context.Context) {
-	if f.hinted == f.committed {
+func (f *folding) hint(ctx context.Context, idle bool) {
+	now := f.Clock.Now()
+	if f.hinted == f.committed || !idle && now.Sub(f.told).Abs() < offsetsEvery {
 		return
 	}
 	if err := f.assignment.Commit(ctx, f.committed); err == nil {
-		f.hinted = f.committed
+		f.hinted, f.told = f.committed, now
 	} else if ctx.Err() == nil {
 		f.Logger.Warn("the group did not take the offset", "partition", f.assignment.Partition, "error", err)
 	}

@@ -102,8 +102,8 @@ func TestIngestSwitchesVersions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	read := func(n int64) func(stage.IngestProgress, stage.Pause) bool {
-		return func(p stage.IngestProgress, _ stage.Pause) bool { return p.Next == n }
+	read := func(group *offsets, n int64) func(stage.IngestProgress, stage.Pause) bool {
+		return func(stage.IngestProgress, stage.Pause) bool { return group.get() == n }
 	}
 	ended := func(_ stage.IngestProgress, p stage.Pause) bool { return p.Ended }
 
@@ -111,7 +111,8 @@ func TestIngestSwitchesVersions(t *testing.T) {
 	log, configs, publish := world()
 	publish(configOf(t, event.Clock_CLOCK_LIVE, saleFeed, saleFeedAt(1)))
 	appendTo(t, log, topic.RawAuthorization.Name, raw...)
-	until(t, ingestOf(log, configs, saleFeed, &handClock{ms: last, step: 1}), newOffsets(), read(end))
+	group := newOffsets()
+	until(t, ingestOf(log, configs, saleFeed, &handClock{ms: last, step: 1}), group, read(group, end))
 	idle(log, configs, saleFeed)
 	want := alertsOf(t, log)
 	if len(want) == 0 {
@@ -124,7 +125,7 @@ func TestIngestSwitchesVersions(t *testing.T) {
 		old, young := newOffsets(), newOffsets()
 		publish(configOf(t, event.Clock_CLOCK_LIVE, saleFeed, saleFeedAt(1)))
 		appendTo(t, log, topic.RawAuthorization.Name, raw[:at/2]...)
-		until(t, ingestOf(log, configs, saleFeed, clock), old, read(at/2))
+		until(t, ingestOf(log, configs, saleFeed, clock), old, func(p stage.IngestProgress, _ stage.Pause) bool { return p.Next == at/2 && max(old.get(), 0) == at/2 })
 
 		// The successor is started too early: it waits, and says for what.
 		until(t, ingestOf(log, configs, second(saleFeed), clock), young, func(_ stage.IngestProgress, p stage.Pause) bool {
@@ -138,11 +139,10 @@ func TestIngestSwitchesVersions(t *testing.T) {
 		}
 		appendTo(t, log, topic.RawAuthorization.Name, raw[at/2:]...)
 		clock.set(last)
-		until(t, ingestOf(log, configs, saleFeed, clock), old, ended)
-		if old.get() != at {
-			t.Fatalf("at %d: the old version ends at %d", at, old.get())
-		}
-		until(t, ingestOf(log, configs, second(saleFeed), clock), young, read(end))
+		until(t, ingestOf(log, configs, saleFeed, clock), old, func(p stage.IngestProgress, pause stage.Pause) bool {
+			return ended(p, pause) && old.get() == at
+		})
+		until(t, ingestOf(log, configs, second(saleFeed), clock), young, read(young, end))
 		publish(turnsOf(t, at, true))
 		// The old version has nothing more to say, also if it is started again.
 		until(t, ingestOf(log, configs, saleFeed, clock), old, func(_ stage.IngestProgress, p stage.Pause) bool {

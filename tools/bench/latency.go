@@ -68,7 +68,7 @@ const (
 	// which comes before them.
 	latencyStart     = 15 * time.Second
 	latencyWarmUp    = 15 * time.Second
-	latencyTick      = 10 * time.Millisecond
+	latencyTick      = 20 * time.Millisecond
 	latencyStepLag   = 2 * time.Second
 	latencyDueEvery  = 5 * time.Second
 	latencyPatience  = 20 * time.Second
