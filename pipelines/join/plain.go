@@ -6,6 +6,7 @@ import (
 	"settlewatch/pipelines/calendar"
 	"settlewatch/pipelines/hop"
 	"settlewatch/schemas/event"
+	"settlewatch/schemas/payment"
 )
 
 // Most moments of most payments say nothing: an authorization, its capture and one
@@ -183,31 +184,38 @@ func (h *history) lastEvent(before int64) int64 {
 	return last
 }
 
-// JudgeDeferred judges plain payments at the last moment that the frontier has
-// passed and they have not been judged at. No alert comes of it. After every
-// thousand payments it calls taken, so that out can be emptied.
-func (s *State) JudgeDeferred(out *Output, taken func() error) error {
-	var keys []event.PaymentKey
-	for key, packed := range s.payments.all() {
-		if packed[0]&flagDeferred != 0 {
-			keys = append(keys, event.PaymentKey(strings.Clone(string(key))))
-		}
+// LateSnapshots gives visit the snapshot that each payment had at its last judgement,
+// of a state begun by NewLateSnapshots, behind the last record of its log. What was
+// not worth a judgement is judged for it at the last moment that the frontier has
+// passed: no alert comes of it. Payments come in no order, each lent until visit
+// returns; its texts may be kept. The state is as it was.
+func (s *State) LateSnapshots(visit func(*payment.Payment) error) error {
+	if err := s.begin(); err != nil {
+		return err
 	}
-	for i, key := range keys {
-		if i%judgedPerRecord == judgedPerRecord-1 {
-			if err := taken(); err != nil {
-				return err
-			}
-		}
+	h := &s.judge.history
+	var out Output
+	for key, packed := range s.payments.all() {
 		g := s.group(key)
 		if g == noGroup {
 			continue
 		}
-		hash := hashKey(key)
-		b, slot := s.payments.find(key, hash)
-		if err := s.judgeDeferred(b, slot, hash, s.hop.Frontier(g), g, out); err != nil {
+		if err := h.unpack(packed); err != nil {
 			return err
 		}
+		if h.flags&flagDeferred == 0 {
+			s.addUp(g)
+		} else if last := h.lastEvent(s.hop.Frontier(g)); last != hop.Never {
+			s.readAt(last, g)
+		}
+		if h.life.IsZero() { // nothing of it has been judged, or all of it has ended
+			continue
+		}
+		s.report(out.snapshot(), h.judged, &out)
+		if err := visit(out.Payments[0]); err != nil {
+			return err
+		}
+		out.Reset()
 	}
 	return nil
 }

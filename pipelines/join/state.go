@@ -69,10 +69,12 @@ func (o *Output) Reset() {
 
 // snapshot adds an empty one.
 func (o *Output) snapshot() *snapshot {
-	x := new(snapshot)
+	var x *snapshot
 	if last := len(o.spare) - 1; last >= 0 {
 		x, o.spare = o.spare[last], o.spare[:last]
 		x.payment.Reset()
+	} else {
+		x = new(snapshot)
 	}
 	// Whoever cut Payments short by hand keeps what was there.
 	o.snapshots = append(o.snapshots[:min(len(o.snapshots), len(o.Payments))], x)
@@ -102,8 +104,10 @@ type State struct {
 
 	// alertsOnly: nobody wants payment snapshots, see AlertsOnly.
 	alertsOnly bool
-	// lateSnapshots: they are wanted at the end, see NewLateSnapshots.
-	lateSnapshots bool
+	// lateSnapshots: they are wanted at the end, see NewLateSnapshots. unmarked: no
+	// mark has come yet, hence nothing can be due, and events wait in piles.
+	lateSnapshots, unmarked bool
+	piles                   *piles
 
 	wire     wireReader
 	record   event.LogRecord // what is not ordinary
@@ -140,12 +144,13 @@ func NewAlertsOnly() *State {
 // AlertsOnly tells whether the state began by NewAlertsOnly.
 func (s *State) AlertsOnly() bool { return s.alertsOnly }
 
-// NewLateSnapshots is a state of which payment snapshots are wanted once, behind
-// the last record: moments at which nothing else could be said are not judged until
-// JudgeDeferred. It is not stored.
+// NewLateSnapshots is a state of which payment snapshots are wanted behind the last
+// record: LateSnapshots gives them, and Output.Payments only holds those of lives that
+// ended before. Moments at which nothing else could be said are not judged. It is not
+// stored, and its log has one CONFIG, which stands first.
 func NewLateSnapshots() *State {
 	s := New()
-	s.lateSnapshots = true
+	s.lateSnapshots, s.unmarked, s.piles = true, true, new(piles)
 	s.NotStored()
 	return s
 }
@@ -162,6 +167,9 @@ func (s *State) Step(r *event.LogRecord, out *Output) error {
 			return err
 		}
 	case *event.LogRecord_Mark:
+		if err := s.begin(); err != nil {
+			return err
+		}
 		if s.knows(body.Mark.Configs) {
 			s.hop.Mark(r.Origin.Source, body.Mark.TMs)
 		}
@@ -180,7 +188,7 @@ func (s *State) Step(r *event.LogRecord, out *Output) error {
 // log is folded.
 const paymentBytesMax = 1 << 20
 
-// take appends an event to its payment's history, unjudged.
+// take takes an event that is no repeat into its payment's history, unjudged.
 func (s *State) take(o *event.Origin, key event.PaymentKey, f *pendingFact) error {
 	source, fresh := s.hop.Accept(o)
 	if !fresh {
@@ -190,6 +198,15 @@ func (s *State) take(o *event.Origin, key event.PaymentKey, f *pendingFact) erro
 	s.counts.Events++
 	f.source, f.generation, f.offset, f.index = source, o.Generation, o.Offset, o.Index
 	f.effective = f.arrival
+	if s.unmarked {
+		s.piles.add(key, f)
+		return nil
+	}
+	return s.file(key, f)
+}
+
+// file puts an event into its payment.
+func (s *State) file(key event.PaymentKey, f *pendingFact) error {
 	group := s.group(key)
 	if group != noGroup {
 		f.effective = max(f.effective, s.hop.Frontier(group))
@@ -226,7 +243,7 @@ func (s *State) take(o *event.Origin, key event.PaymentKey, f *pendingFact) erro
 	default:
 		s.payments.rehead(b, slot, hash, &h, newHead{flags, s.epoch, next}, s.tail)
 	}
-	if next != before && group != noGroup {
+	if next != before && group != noGroup && !s.unmarked {
 		s.timers[group].set(next, hash)
 	}
 	return nil
@@ -406,11 +423,17 @@ func (s *State) judgeAt(key event.PaymentKey, moment int64, group int, out *Outp
 func (s *State) readAt(moment int64, group int) {
 	j, h := &s.judge, &s.judge.history
 	j.integrate(moment, s.terms[group], s.sourceName)
-	j.ledger.read(h.facts, s.terms[group])
-	j.ledger.allot()
-	j.over = j.ledger.excess()
+	s.addUp(group)
 	h.judged = moment
 	h.version++
+}
+
+// addUp takes what the unpacked payment's judged events add up to.
+func (s *State) addUp(group int) {
+	j := &s.judge
+	j.ledger.read(j.history.facts, s.terms[group])
+	j.ledger.allot()
+	j.over = j.ledger.excess()
 }
 
 func (s *State) sourceName(number int) string { return s.hop.Positions()[number].Source }
@@ -418,10 +441,10 @@ func (s *State) sourceName(number int) string { return s.hop.Positions()[number]
 // settle reports the judged payment and stores it, or ends its life.
 func (s *State) settle(b *bucket, slot int, hash uint64, group int, moment int64, out *Output) {
 	j, h := &s.judge, &s.judge.history
-	if !h.life.IsZero() && !s.alertsOnly {
+	expiry := j.expiry()
+	if !h.life.IsZero() && !s.alertsOnly && (!s.lateSnapshots || expiry <= moment) {
 		s.report(out.snapshot(), moment, out)
 	}
-	expiry := j.expiry()
 	if expiry <= moment {
 		// What arrives later opens a new life: its own id, its own alerts.
 		*h = history{

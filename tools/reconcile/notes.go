@@ -12,9 +12,26 @@ import (
 // references, and where the settlement lines stand. They are packed, because
 // there is one for every event, and read once at the end.
 type notes struct {
-	references []byte // entries: file, line, index, length, text
-	lines      []noted
+	references chunks[byte] // entries: file, line, index, length, text
+	lines      chunks[noted]
 	currencies []string
+	entry      []byte // the next reference
+}
+
+// chunks are a list that grows without being copied.
+type chunks[E any] [][]E
+
+// chunkSize is the length of a chunk, unless one addition is longer.
+const chunkSize = 1 << 13
+
+// add appends elements, all to one chunk.
+func (c *chunks[E]) add(elements ...E) {
+	last := len(*c) - 1
+	if last < 0 || cap((*c)[last])-len((*c)[last]) < len(elements) {
+		*c = append(*c, make([]E, 0, max(chunkSize, len(elements))))
+		last++
+	}
+	(*c)[last] = append((*c)[last], elements...)
 }
 
 // noted is one settlement line.
@@ -29,17 +46,18 @@ type noted struct {
 
 func (n *notes) add(it *item) {
 	if reference := referenceOf(it.event); reference != "" {
-		n.references = binary.AppendUvarint(n.references, uint64(it.file))
-		n.references = binary.AppendUvarint(n.references, uint64(it.line))
-		n.references = binary.AppendUvarint(n.references, uint64(it.index))
-		n.references = binary.AppendUvarint(n.references, uint64(len(reference)))
-		n.references = append(n.references, reference...)
+		n.entry = binary.AppendUvarint(n.entry[:0], uint64(it.file))
+		n.entry = binary.AppendUvarint(n.entry, uint64(it.line))
+		n.entry = binary.AppendUvarint(n.entry, uint64(it.index))
+		n.entry = binary.AppendUvarint(n.entry, uint64(len(reference)))
+		n.entry = append(n.entry, reference...)
+		n.references.add(n.entry...)
 	}
 	if it.event.Kind != event.Kind_KIND_SETTLEMENT {
 		return
 	}
 	id, _ := event.IDFromBytes(it.event.Id) // intake always makes 16 bytes
-	n.lines = append(n.lines, noted{
+	n.lines.add(noted{
 		payment: xxhash.Sum64String(it.event.PaymentKey), id: id, file: it.file, place: it.place,
 		amount: it.event.GetAmounts().GetTransactionMinor(), currency: n.currency(it.event.GetAmounts().GetCurrency()),
 	})
@@ -85,20 +103,27 @@ type at struct {
 	place
 }
 
-// look finds the references of the wanted places.
+// look finds the references of the wanted places, few of very many.
 func (n *notes) look(wanted map[at]string) {
-	b := n.references
-	next := func() uint64 {
-		v, size := binary.Uvarint(b)
-		b = b[size:]
-		return v
+	var lines [1 << 16]bool // that are wanted of some file, by their last bits
+	for w := range wanted {
+		lines[uint16(w.line)] = true
 	}
-	for len(b) > 0 {
-		where := at{file: int32(next()), place: place{line: int64(next()), index: uint32(next())}}
-		size := next()
-		if _, is := wanted[where]; is {
-			wanted[where] = string(b[:size])
+	for _, b := range n.references {
+		next := func() uint64 {
+			v, size := binary.Uvarint(b)
+			b = b[size:]
+			return v
 		}
-		b = b[size:]
+		for len(b) > 0 {
+			where := at{file: int32(next()), place: place{line: int64(next()), index: uint32(next())}}
+			size := next()
+			if lines[uint16(where.line)] {
+				if _, is := wanted[where]; is {
+					wanted[where] = string(b[:size])
+				}
+			}
+			b = b[size:]
+		}
 	}
 }

@@ -5,13 +5,9 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/cespare/xxhash/v2"
-
 	"settlewatch/pipelines/profile"
 	"settlewatch/schemas/alert"
 	"settlewatch/schemas/event"
-	"settlewatch/schemas/money"
-	"settlewatch/schemas/payment"
 )
 
 // Report is what a run came to.
@@ -107,7 +103,7 @@ func (r *Report) Latest() []*alert.Alert {
 }
 
 func (r *run) report() *Report {
-	out := &Report{AsOfMs: r.AsOfMs, Summary: Summary{ByAlertKind: map[alert.Kind]int{}, IdentityHolds: true}}
+	out := &Report{AsOfMs: r.AsOfMs, Summary: Summary{ByAlertKind: map[alert.Kind]int{}}}
 	for _, k := range alert.Kinds {
 		out.Summary.ByAlertKind[k] = 0
 	}
@@ -146,23 +142,20 @@ func (r *run) addFiles(out *Report) {
 }
 
 func (r *run) addPayments(out *Report) {
-	sums := map[string]*Completeness{}
+	var all totals
 	for _, s := range r.shards {
-		orphans := map[uint64]string{}
-		for _, p := range s.payments {
-			out.addPayment(p, sums)
-			if p.captured == 0 && p.received > 0 {
-				orphans[xxhash.Sum64String(p.key)] = p.key
-			}
+		t := &s.totals
+		out.Summary.Payments += t.payments
+		out.Summary.Settled += t.settled
+		out.Summary.OpenNotDue += t.openNotDue
+		out.Unsettled = append(out.Unsettled, t.unsettled...)
+		all.broken = all.broken || t.broken
+		for i := range t.money {
+			all.sum(&t.money[i])
 		}
-		for _, p := range s.ended {
-			out.addPayment(p, sums)
-		}
-		r.addUnknown(out, s, orphans)
+		r.addUnknown(out, s, t.orphans)
 	}
-	for _, c := range sums {
-		out.Money = append(out.Money, *c)
-	}
+	out.Money, out.Summary.IdentityHolds = all.money, !all.broken
 	slices.SortFunc(out.Money, func(a, b Completeness) int { return cmp.Compare(a.Currency, b.Currency) })
 	slices.SortFunc(out.Unsettled, func(a, b Open) int {
 		return cmp.Or(cmp.Compare(a.EvidenceDueMs, b.EvidenceDueMs), cmp.Compare(a.PaymentKey, b.PaymentKey))
@@ -173,54 +166,18 @@ func (r *run) addPayments(out *Report) {
 	out.Summary.SettledUnknown = len(out.Unknown)
 }
 
-func (r *Report) addPayment(p *standing, sums map[string]*Completeness) {
-	r.Summary.Payments++
-	switch p.status {
-	case payment.Status_STATUS_SETTLED:
-		r.Summary.Settled++
-	case payment.Status_STATUS_OPEN, payment.Status_STATUS_HELD:
-		r.Summary.OpenNotDue++
-		r.Unsettled = append(r.Unsettled, Open{
-			PaymentKey: p.key, Merchant: p.merchant, Currency: p.currency, AmountMinor: p.open,
-			EvidenceDueMs: p.evidenceMs, Held: p.held,
-		})
-	default:
-	}
-	if !p.holds() {
-		r.Summary.IdentityHolds = false
-	}
-	if p.currency == "" {
-		return
-	}
-	c := sums[p.currency]
-	if c == nil {
-		c = &Completeness{Currency: p.currency}
-		sums[p.currency] = c
-	}
-	for _, part := range [...]struct {
-		sum *int64
-		add int64
-	}{
-		{&c.Captured, p.captured},
-		{&c.Settled, p.settled},
-		{&c.Open, p.open},
-		{&c.Alerted, p.alerted},
-		{&c.Excluded, p.excluded},
-	} {
-		var err error
-		if *part.sum, err = money.Add(*part.sum, part.add); err != nil {
-			r.Summary.IdentityHolds = false // a sum that cannot be shown proves nothing
-		}
-	}
-}
-
 // addUnknown lists the lines of the shard's orphans.
 func (r *run) addUnknown(out *Report, s *shard, orphans map[uint64]string) {
+	if len(orphans) == 0 {
+		return
+	}
 	seen := map[event.ID]bool{}
 	var lines []noted
-	for i := range s.notes.lines {
-		if _, is := orphans[s.notes.lines[i].payment]; is {
-			lines = append(lines, s.notes.lines[i])
+	for _, chunk := range s.notes.lines {
+		for i := range chunk {
+			if _, is := orphans[chunk[i].payment]; is {
+				lines = append(lines, chunk[i])
+			}
 		}
 	}
 	slices.SortFunc(lines, func(a, b noted) int {

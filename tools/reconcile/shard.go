@@ -29,17 +29,16 @@ type place struct {
 
 // shard joins a part of the payments.
 type shard struct {
-	mu       sync.Mutex // the readers of all files fold into it
-	state    *join.State
-	asOfMs   int64
-	record   event.LogRecord // used again for every step
-	origin   event.Origin
-	body     event.LogRecord_Event
-	out      join.Output
-	alerts   []*alert.Alert
-	payments map[string]*standing
-	ended    []*standing // lives that ended and whose key began anew
-	notes    notes
+	mu     sync.Mutex // the readers of all files fold into it
+	state  *join.State
+	asOfMs int64
+	record event.LogRecord // used again for every step
+	origin event.Origin
+	body   event.LogRecord_Event
+	out    join.Output
+	alerts []*alert.Alert
+	totals totals
+	notes  notes
 }
 
 // configSource is the source of the one CONFIG record.
@@ -65,8 +64,8 @@ func (s *shard) fold(it item) error {
 	return s.state.Step(&s.record, &s.out)
 }
 
-// judge marks every source and drains. Only the last mark moves the frontier. What
-// is judged is counted in judged.
+// judge marks every source and drains; only the last mark moves the frontier. Then it
+// adds up where each payment stands. What is judged is counted in judged.
 func (s *shard) judge(ctx context.Context, sources []string, judged *atomic.Int64) error {
 	var out join.Output
 	for _, source := range sources {
@@ -78,64 +77,33 @@ func (s *shard) judge(ctx context.Context, sources []string, judged *atomic.Int6
 			return err
 		}
 	}
-	take := func() error {
+	lives := newLives(&s.totals)
+	for {
 		judged.Add(int64(len(out.Payments)))
 		s.alerts = append(s.alerts, out.Alerts...)
 		for _, p := range out.Payments {
-			s.keep(p)
+			lives.ended(standingOf(p))
 		}
 		out.Reset()
-		return ctx.Err()
-	}
-	s.payments = make(map[string]*standing, s.state.Payments())
-	for s.state.Pending() {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !s.state.Pending() {
+			break
+		}
 		if err := s.state.Drain(&out); err != nil {
 			return err
 		}
-		if err := take(); err != nil {
-			return err
+	}
+	n := 0
+	err := s.state.LateSnapshots(func(p *payment.Payment) error {
+		lives.last(standingOf(p))
+		if n++; n%recordsBetweenLooks != 0 {
+			return nil
 		}
-	}
-	if err := s.state.JudgeDeferred(&out, take); err != nil {
-		return err
-	}
-	return take()
-}
-
-// standing is where a payment stands at its last judgement.
-type standing struct {
-	key        string
-	life       [16]byte
-	status     payment.Status
-	merchant   string
-	currency   string
-	captured   int64 // minor units, as in payment.Payment, like those below
-	settled    int64
-	open       int64
-	alerted    int64
-	excluded   int64
-	received   int64
-	evidenceMs int64 // 0: no due time is known
-	held       string
-}
-
-func (s *shard) keep(p *payment.Payment) {
-	at := s.payments[p.PaymentKey]
-	if at == nil {
-		at = &standing{key: p.PaymentKey}
-		s.payments[p.PaymentKey] = at
-	} else if at.life != [16]byte(p.Life) {
-		before := *at
-		s.ended = append(s.ended, &before)
-	}
-	at.life = [16]byte(p.Life)
-	at.status, at.merchant, at.currency, at.held = p.Status, p.Merchant, p.Currency, p.HeldReason
-	at.captured, at.settled, at.open = p.CapturedMinor, p.SettledMinor, p.OpenMinor
-	at.alerted, at.excluded, at.received = p.AlertedMinor, p.ExcludedMinor, p.ReceivedMinor
-	at.evidenceMs = p.GetEvidenceDueMs()
-}
-
-// holds tells whether captured = settled + open + alerted + excluded.
-func (s *standing) holds() bool {
-	return s.captured == s.settled+s.open+s.alerted+s.excluded
+		judged.Add(recordsBetweenLooks)
+		return ctx.Err()
+	})
+	lives.close()
+	return err
 }
