@@ -40,9 +40,10 @@ func (r *row) at(column int) *cell {
 	return &r.cells[column]
 }
 
+// clear makes every cell an unset one: what else stands in those is not read.
 func (r *row) clear() {
 	for _, c := range r.touched {
-		r.cells[c] = cell{list: r.cells[c].list[:0]}
+		r.cells[c].set, r.cells[c].list = false, r.cells[c].list[:0]
 	}
 	r.touched = r.touched[:0]
 }

@@ -4,7 +4,69 @@ import (
 	"fmt"
 
 	"settlewatch/schemas/payment"
+	"settlewatch/schemas/wire"
 )
+
+// paymentReader reads records of the payments topic.
+type paymentReader struct{ fieldReader }
+
+func (p *paymentReader) read(_ int64, value []byte, r *row) (bool, error) {
+	if p.readWire(value, r) {
+		return true, nil
+	}
+	r.clear()
+	decoded, ok, err := decodePayment(value)
+	if ok {
+		fillRow(paymentColumns, &decoded, r)
+	}
+	return ok, err
+}
+
+// paymentFields are the columns of the payment's fields 1, 2, …; the status is apart.
+var paymentFields = compileMessage(paymentColumns, []string{
+	"payment_key", "life", "version", "judged_time", "", "acquirer", "merchant", "terminal", "channel", "currency",
+	"authorized_minor", "captured_minor", "settled_minor", "open_minor", "alerted_minor", "excluded_minor",
+	"received_minor", "refunded_minor", "excess_minor", "clearing_date", "money_due", "evidence_due", "held_reason",
+	"events", "repeats", "conflicts", "mismatches", "unmatched",
+})
+
+// The fields that a row must have, and the status.
+const (
+	paymentKeyField    = 1
+	paymentLifeField   = 2
+	paymentStatusField = 5
+)
+
+var paymentStatus = wireEnum{paymentStatusField, columnOf(paymentColumns, "status"), namesOf("STATUS_", payment.Status_name)}
+
+// readWire is false where the record is unusual; the row is to be cleared then.
+func (p *paymentReader) readWire(value []byte, r *row) bool {
+	p.hex = p.hex[:0]
+	f := wire.Of(value)
+	var status int32
+	seen := uint64(0)
+	for f.Next() {
+		n := f.Number
+		switch {
+		case n >= uint64(len(paymentFields)) || seen&(1<<n) != 0:
+			return false
+		case n == paymentStatusField && !f.Bytes:
+			status = int32(f.V)
+		case n <= paymentLifeField && len(f.Part) == 0:
+			return false // to be refused
+		case !p.readField(&f, paymentFields[n], r):
+			return false
+		}
+		seen |= 1 << n
+	}
+	const needed = 1<<paymentKeyField | 1<<paymentLifeField
+	if f.Unusual || seen&needed != needed {
+		return false
+	}
+	c := r.at(paymentStatus.column)
+	c.set, c.text = true, paymentStatus.name(status)
+	return true
+}
 
 // paymentRow is what the joiner knew of one life of a payment after a judgement.
 type paymentRow struct{ *payment.Payment }

@@ -86,13 +86,7 @@ func NewBuilder(topicName string, partition int32) (Builder, error) {
 	case topic.PaymentLog.Name:
 		return newBuilder(Events, "arrival_time", (&eventReader{partition: partition}).read), nil
 	case topic.Payments.Name:
-		return newBuilder(Payments, "", func(_ int64, value []byte, r *row) (bool, error) {
-			p, ok, err := decodePayment(value)
-			if ok {
-				fillRow(paymentColumns, &p, r)
-			}
-			return ok, err
-		}), nil
+		return newBuilder(Payments, "", (&paymentReader{}).read), nil
 	}
 	for _, k := range alert.Kinds {
 		if k.Topic().Name != topicName {

@@ -124,7 +124,7 @@ func fill(m protoreflect.Message, f protoreflect.FieldDescriptor) {
 	}
 }
 
-func marshal(t *testing.T, m interface{ MarshalVT() ([]byte, error) }) []byte {
+func marshal(t testing.TB, m interface{ MarshalVT() ([]byte, error) }) []byte {
 	t.Helper()
 	b, err := m.MarshalVT()
 	if err != nil {

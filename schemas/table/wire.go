@@ -10,18 +10,24 @@ import (
 	"settlewatch/schemas/wire"
 )
 
-// This file reads the ordinary record of the payment log straight from its protobuf
-// bytes into cells. The generated code makes a dozen objects and thirty texts of an
-// event, and every one of a hundred columns would then be asked whether it is there:
-// that was most of what the warehouse service did. Whatever is not ordinary (a part
-// that comes twice, an unknown field, fees, leftovers with a name) goes the way of the
-// generated code. FuzzEventRow holds the two against each other.
+// This file reads the ordinary record of the payment log, and of the payments topic,
+// straight from its protobuf bytes into cells. The generated code makes a dozen objects
+// and thirty texts of an event, and every one of a hundred columns would then be asked
+// whether it is there: that was most of what the warehouse service did. Whatever is not
+// ordinary (a part that comes twice, an unknown field, fees, leftovers with a name) goes
+// the way of the generated code. FuzzEventRow and FuzzPaymentRow hold the two against
+// each other.
 
 // eventReader reads records of one partition of the payment log.
 type eventReader struct {
+	fieldReader
 	partition int32
-	hex       []byte // room for what is written in hex
 	refs      []reference
+}
+
+// fieldReader reads fields that are cells.
+type fieldReader struct {
+	hex []byte // room for what is written in hex
 }
 
 type reference struct {
@@ -99,44 +105,52 @@ const eventParts = 26
 // hexedFields are bytes in the record and hex in the table.
 var hexedFields = map[string]bool{
 	"event_id": true, "replaces": true, "takes_back": true, "card_token": true, "payee_token": true, "raw_hash": true,
+	"life": true,
 }
 
 func compileWire(messages map[uint64][]string) (parts [eventParts][]wireField) {
 	for part, names := range messages {
-		parts[part] = make([]wireField, len(names)+1)
-		for i, name := range names {
-			if name == "" {
-				continue
-			}
-			f := wireField{column: eventColumn(name), form: formText}
-			switch chType := eventColumns[f.column].Type; {
-			case hexedFields[name]:
-				f.form = formHex
-			case chType == "Bool":
-				f.form = formBool
-			case chType == "UInt32":
-				f.form = formUint32
-			case strings.Contains(chType, "Date32"):
-				f.form = formInt32
-			case strings.Contains(chType, "Int64"), strings.Contains(chType, "DateTime64"):
-				f.form = formInt64
-			}
-			parts[part][i+1] = f
-		}
+		parts[part] = compileMessage(eventColumns, names)
 	}
 	return parts
 }
 
-// eventColumn is the place of a column; the table is fixed, so a wrong name stops the
+func compileMessage[R any](columns []column[R], names []string) []wireField {
+	message := make([]wireField, len(names)+1)
+	for i, name := range names {
+		if name == "" {
+			continue
+		}
+		f := wireField{column: columnOf(columns, name), form: formText}
+		switch chType := columns[f.column].Type; {
+		case hexedFields[name]:
+			f.form = formHex
+		case chType == "Bool":
+			f.form = formBool
+		case chType == "UInt32":
+			f.form = formUint32
+		case strings.Contains(chType, "Date32"):
+			f.form = formInt32
+		case strings.Contains(chType, "Int64"), strings.Contains(chType, "DateTime64"):
+			f.form = formInt64
+		}
+		message[i+1] = f
+	}
+	return message
+}
+
+// columnOf is the place of a column; the tables are fixed, so a wrong name stops the
 // program, and every test.
-func eventColumn(name string) int {
-	for i, c := range eventColumns {
+func columnOf[R any](columns []column[R], name string) int {
+	for i, c := range columns {
 		if c.Name == name {
 			return i
 		}
 	}
 	panic("no column " + name)
 }
+
+func eventColumn(name string) int { return columnOf(eventColumns, name) }
 
 // Columns that are not one field of one message.
 var (
@@ -303,7 +317,7 @@ func (e *eventReader) readEvent(b []byte, r *row) bool {
 }
 
 // readPart reads a message whose every field is a cell.
-func (e *eventReader) readPart(b []byte, columns []wireField, r *row) bool {
+func (e *fieldReader) readPart(b []byte, columns []wireField, r *row) bool {
 	f := wire.Of(b)
 	seen := uint64(0)
 	for f.Next() {
@@ -315,7 +329,7 @@ func (e *eventReader) readPart(b []byte, columns []wireField, r *row) bool {
 	return !f.Unusual
 }
 
-func (e *eventReader) readField(f *wire.Fields, to wireField, r *row) bool {
+func (e *fieldReader) readField(f *wire.Fields, to wireField, r *row) bool {
 	if to.form == formNone || f.Bytes != (to.form <= formHex) {
 		return false
 	}
