@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -83,26 +82,27 @@ func TestTermsGiveTheTruth(t *testing.T) {
 
 func judgedWithoutServers(t *testing.T, w Workload) *watcher {
 	t.Helper()
-	dir := t.TempDir()
-	var files []string
-	texts := make([]bytes.Buffer, len(inputs))
-	for e := range w.Events() {
-		at := &texts[inputOf(e.Step)]
-		at.Write(append(e.AppendJSON(nil), '\n'))
+	files, err := w.WriteFiles(t.TempDir(), func(int64, int64) {})
+	if err != nil {
+		t.Fatal(err)
 	}
-	for n, feed := range feeds {
-		path := filepath.Join(dir, feed+".jsonl")
-		if err := os.WriteFile(path, texts[n].Bytes(), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, path)
+	if files.Count != w.EventCount() {
+		t.Fatalf("%d lines are written of %d events", files.Count, w.EventCount())
+	}
+	text, err := os.ReadFile(files.Profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := profile.Parse(text)
+	if err != nil {
+		t.Fatal(err)
 	}
 	config, err := Config(w, ruleDays)
 	if err != nil {
 		t.Fatal(err)
 	}
 	result, err := reconcile.Run(t.Context(), reconcile.Options{
-		Files: files, Profile: oneProfile(t), Config: config, AsOfMs: w.EndMs(),
+		Files: files.Lines, Profile: one, Config: config, AsOfMs: w.EndMs(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -118,28 +118,6 @@ func judgedWithoutServers(t *testing.T, w Workload) *watcher {
 		}
 	}
 	return eyes
-}
-
-// oneProfile is the three profiles in one, for files.
-func oneProfile(t *testing.T) *profile.Profile {
-	t.Helper()
-	text := "profile: bench\nversion: 1\nfiles:\n"
-	for _, feed := range feeds {
-		one, err := profiles.ReadFile("profiles/" + feed + ".yaml")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, files, found := strings.Cut(string(one), "files:\n")
-		if !found {
-			t.Fatalf("profile of %s has no files", feed)
-		}
-		text += strings.Replace(files, `match: "*"`, "match: "+feed+".jsonl", 1)
-	}
-	p, err := profile.Parse([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
 }
 
 func TestWatcherSeesWhatIsWrong(t *testing.T) {

@@ -99,7 +99,7 @@ Exit status: 0 all runs are exact, 1 some are void, 2 it could not run.`,
 	flags.StringSliceVar(&f.variants, "variants", everybody, "who takes part")
 	flags.BoolVar(&f.quick, "quick", false, "our pipeline alone, 200,000 payments, one round; figures are not judged")
 	flags.StringVar(&f.profiles, "profiles", "", "keep a CPU profile of each of our services in `DIR`")
-	cmd.AddCommand(benchLatencyCommand(), benchScaleCommand(), benchWarehouseCommand(), benchRevisionsCommand())
+	cmd.AddCommand(benchLatencyCommand(), benchScaleCommand(), benchWarehouseCommand(), benchReconcileCommand(), benchRevisionsCommand())
 	return cmd
 }
 
