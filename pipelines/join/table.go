@@ -29,6 +29,7 @@ type table struct {
 	checksum uint64 // the sum of those of all payments; not kept if unstored
 	count    int
 	room     []byte // a payment on its way into its bucket
+	ahead    ahead
 
 	delta delta
 	// unstored: nobody asks for what changed.

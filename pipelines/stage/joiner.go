@@ -116,6 +116,7 @@ type folding struct {
 	position  join.Position // behind the last folded record
 	last      []byte        // that record's value, until flush has its hash
 	since     time.Time     // of the last commit
+	keys      [][]byte      // of the next records
 	out       join.Output
 	outbox    outbox
 }
@@ -225,6 +226,9 @@ func (f *folding) batch(ctx context.Context) error {
 	}
 	folded := 0
 	for i := range batch.Records {
+		if i%join.LookAhead == 0 {
+			f.lookAhead(batch.Records[i:])
+		}
 		r := &batch.Records[i]
 		if r.Offset < f.position.Offset {
 			continue
@@ -247,6 +251,15 @@ func (f *folding) batch(ctx context.Context) error {
 		return f.Clock.Sleep(ctx, rest)
 	}
 	return nil
+}
+
+// lookAhead tells the state of the next records.
+func (f *folding) lookAhead(records []Record) {
+	f.keys = f.keys[:0]
+	for i := range records[:min(join.LookAhead, len(records))] {
+		f.keys = append(f.keys, records[i].Key)
+	}
+	f.state.Ahead(f.keys)
 }
 
 // flushFrom is how many changes of payments, or alerts and snapshots, may have been
