@@ -156,7 +156,7 @@ func (s *benchState) fold(b *testing.B, l *benchLog) {
 
 func (s *benchState) commit(b *testing.B) {
 	b.Helper()
-	s.out.Alerts, s.out.Payments = s.out.Alerts[:0], s.out.Payments[:0]
+	s.out.Reset()
 	s.sequence++
 	c, err := s.recorder.Commit(s.sequence, Position{Offset: int64(s.sequence)})
 	if err != nil {

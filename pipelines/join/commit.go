@@ -115,10 +115,8 @@ func (r *Recorder) Commit(sequence uint64, position Position) (Changes, error) {
 	}
 	c := Changes{Delta: t.delta.take(sequence), Buckets: r.buckets[:0]}
 	t.sequence = sequence + 1
-	if r.memory = r.memory[:0]; cap(r.memory) > keptBytes {
-		r.memory = nil
-	}
-	r.memory = slices.Grow(r.memory, t.waitingBytes(budget))
+	size := t.waitingBytes(budget)
+	r.memory = slices.Grow(reuse(r.memory, size), size)
 	written := 0
 	for ; written < len(t.queue) && budget > 0; written++ {
 		index := int(t.queue[written])

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"settlewatch/pipelines/join"
 	"settlewatch/schemas/alert"
@@ -18,7 +19,8 @@ import (
 type outbox struct {
 	out   []Outgoing
 	bytes []byte // keys and values of payment snapshots
-	last  map[life]int
+	later map[life]struct{}
+	last  []int // which snapshots are a life's last
 }
 
 // A life of a payment.
@@ -74,17 +76,19 @@ func (o *outbox) addAlert(a *alert.Alert) error {
 // addPayments adds the last snapshot of each payment's life, in order. Which ones
 // are left out depends on the batch; what is left is the same for every cut.
 func (o *outbox) addPayments(all []*payment.Payment) error {
-	if o.last == nil {
-		o.last = make(map[life]int)
+	if o.later == nil {
+		o.later = make(map[life]struct{})
 	}
-	clear(o.last)
-	for i, p := range all {
-		o.last[life{p.PaymentKey, event.ID(p.Life)}] = i
-	}
-	for i, p := range all {
-		if o.last[life{p.PaymentKey, event.ID(p.Life)}] != i {
-			continue
+	clear(o.later)
+	o.last = o.last[:0]
+	for i, p := range slices.Backward(all) {
+		o.later[life{p.PaymentKey, event.ID(p.Life)}] = struct{}{}
+		if len(o.later) > len(o.last) {
+			o.last = append(o.last, i)
 		}
+	}
+	for _, i := range slices.Backward(o.last) {
+		p := all[i]
 		// Compaction keeps the last of each key, and every life of a payment counts.
 		start := len(o.bytes)
 		o.bytes = append(o.bytes, p.PaymentKey...)
