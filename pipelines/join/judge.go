@@ -38,7 +38,7 @@ type condition struct {
 // same again is a repeat, another one a conflict, and neither changes anything.
 func (j *judge) integrate(m int64, terms *calendar.Terms, sourceName func(int) string) {
 	h := &j.history
-	slices.SortFunc(h.pending, func(a, b pendingFact) int { return before(&a, &b, sourceName) })
+	sortPending(h.pending, sourceName)
 	n := 0
 	for n < len(h.pending) && h.pending[n].effective <= m {
 		n++
@@ -72,6 +72,16 @@ func (j *judge) integrate(m int64, terms *calendar.Terms, sourceName func(int) s
 		j.recent = append(j.recent, *f)
 	}
 	h.pending = slices.Delete(h.pending, 0, n)
+}
+
+// sortPending mostly finds them in order.
+func sortPending(facts []pendingFact, sourceName func(int) string) {
+	for i := 1; i < len(facts); i++ {
+		if before(&facts[i], &facts[i-1], sourceName) < 0 {
+			slices.SortFunc(facts, func(a, b pendingFact) int { return before(&a, &b, sourceName) })
+			return
+		}
+	}
 }
 
 // describe keeps the first merchant, terminal and channel that the facts name.

@@ -190,7 +190,7 @@ func (h *history) lastEvent(before int64) int64 {
 // passed: no alert comes of it. Payments come in no order, each lent until visit
 // returns; its texts may be kept. The state is as it was.
 func (s *State) LateSnapshots(visit func(*payment.Payment) error) error {
-	if err := s.begin(); err != nil {
+	if err := s.FileWaiting(neverEnds); err != nil {
 		return err
 	}
 	h := &s.judge.history

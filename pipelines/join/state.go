@@ -167,7 +167,7 @@ func (s *State) Step(r *event.LogRecord, out *Output) error {
 			return err
 		}
 	case *event.LogRecord_Mark:
-		if err := s.begin(); err != nil {
+		if err := s.FileWaiting(neverEnds); err != nil {
 			return err
 		}
 		if s.knows(body.Mark.Configs) {

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/text/transform"
-
 	"settlewatch/pipelines/intake"
 )
 
@@ -106,7 +104,7 @@ type csvFile struct {
 }
 
 func newCSVFile(r io.Reader, m *mapping) *csvFile {
-	return &csvFile{m: m, line: 1, in: bufio.NewReaderSize(transform.NewReader(r, new(newlines)), 2*intake.MaxBytes)}
+	return &csvFile{m: m, line: 1, in: bufio.NewReaderSize(&newlines{in: r}, 2*intake.MaxBytes)}
 }
 
 func (c *csvFile) each(visit func(*row) error) error {

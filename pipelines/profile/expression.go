@@ -57,14 +57,24 @@ func partOf(node ast.Node) *part {
 // of a text; false where the machine has to say what is wrong.
 func (p *part) of(text string) (string, bool) {
 	for range p.index {
-		_, rest, found := strings.Cut(text, p.separator)
-		if !found {
+		at := p.next(text)
+		if at < 0 {
 			return "", false
 		}
-		text = rest
+		text = text[at+len(p.separator):]
 	}
-	text, _, _ = strings.Cut(text, p.separator)
+	if at := p.next(text); at >= 0 {
+		text = text[:at]
+	}
 	return text, true
+}
+
+// next is where the next separator stands, mostly one character; -1 where there is none.
+func (p *part) next(text string) int {
+	if len(p.separator) == 1 {
+		return strings.IndexByte(text, p.separator[0])
+	}
+	return strings.Index(text, p.separator)
 }
 
 // Errors of the functions. An expression that meets one refuses its record.

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 
-	"golang.org/x/text/transform"
-
 	"settlewatch/pipelines/intake"
 )
 
@@ -28,7 +26,7 @@ type tape struct {
 }
 
 func newTape(r io.Reader) *tape {
-	return &tape{in: transform.NewReader(r, new(newlines)), line: 1}
+	return &tape{in: &newlines{in: r}, line: 1}
 }
 
 // readAhead is what a parser may be ahead of the mark: a record and its own buffers.

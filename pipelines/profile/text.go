@@ -90,43 +90,42 @@ func badText(text []byte, encoding string) bool {
 }
 
 // newlines makes every end of line, \r\n and a lone \r too, one \n: files are
-// pasted together from several systems.
-type newlines struct{ wasCR bool }
+// pasted together from several systems. It works where the bytes were read to, for most
+// files have nothing to change.
+type newlines struct {
+	in    io.Reader
+	wasCR bool // the last byte, which has been given as \n
+}
 
-func (n *newlines) Reset() { n.wasCR = false }
-
-func (n *newlines) Transform(dst, src []byte, _ bool) (written, read int, err error) {
-	for read < len(src) {
-		if !n.wasCR && src[read] != '\r' {
-			size := bytes.IndexByte(src[read:], '\r')
-			if size < 0 {
-				size = len(src) - read
-			}
-			copied := copy(dst[written:], src[read:read+size])
-			written, read = written+copied, read+copied
-			if copied < size {
-				return written, read, transform.ErrShortDst
-			}
-			continue
+func (n *newlines) Read(p []byte) (int, error) {
+	for {
+		size, err := n.in.Read(p)
+		if size = n.unify(p[:size]); size > 0 || err != nil || len(p) == 0 {
+			return size, err
 		}
-		c := src[read]
-		if n.wasCR && c == '\n' { // the \r has been written as \n
-			n.wasCR = false
-			read++
-			continue
-		}
-		if written == len(dst) {
-			return written, read, transform.ErrShortDst
-		}
-		n.wasCR = c == '\r'
-		if n.wasCR {
-			c = '\n'
-		}
-		dst[written] = c
-		written++
-		read++
 	}
-	return written, read, nil
+}
+
+// unify returns how many bytes of text are left, at its front.
+func (n *newlines) unify(text []byte) (size int) {
+	for rest := text; len(rest) > 0; {
+		if n.wasCR && rest[0] == '\n' {
+			n.wasCR, rest = false, rest[1:]
+			continue
+		}
+		end := bytes.IndexByte(rest, '\r')
+		if n.wasCR = end >= 0; !n.wasCR {
+			if size == len(text)-len(rest) {
+				return len(text)
+			}
+			return size + copy(text[size:], rest)
+		}
+		size += copy(text[size:], rest[:end])
+		text[size] = '\n'
+		size++
+		rest = rest[end+1:]
+	}
+	return size
 }
 
 // lines gives physical lines with their numbers.
@@ -136,7 +135,7 @@ type lines struct {
 }
 
 func newLines(r io.Reader) *lines {
-	return &lines{in: bufio.NewReaderSize(transform.NewReader(r, new(newlines)), intake.MaxBytes+1)}
+	return &lines{in: bufio.NewReaderSize(&newlines{in: r}, intake.MaxBytes+1)}
 }
 
 // next is a line without its end. One that is longer than a record may be is cut

@@ -273,3 +273,41 @@ func TestStopped(t *testing.T) {
 		t.Errorf("%q, want %q", err, want)
 	}
 }
+
+// TestLives: a key whose payment has ended begins anew; each life counts, but one that
+// the same event opens again counts as the one before.
+func TestLives(t *testing.T) {
+	again := func(text, day string) string { return strings.ReplaceAll(text, "2025-09-2", day) }
+	other := func(text string) string {
+		return strings.NewReplacer(`"event_id":"a-`, `"event_id":"T-`, `"line_id":"L-`, `"line_id":"M-`).Replace(text)
+	}
+	paid := payoutOf("O1", "2025-09-23T09:00:00+08:00")
+	const end = "2026-09-24T12:00:00+08:00"
+	for about, c := range map[string]struct {
+		sales, lines      string
+		payments, settled int
+		captured          int64
+		unknown           int
+	}{
+		"one that goes on":                   {saleOf("O1"), "", 1, 0, 10_000, 0},
+		"one that has ended":                 {saleOf("O1"), paid, 1, 1, 10_000, 0},
+		"two that have ended":                {saleOf("O1") + other(again(saleOf("O1"), "2025-12-0")), paid + other(again(paid, "2025-12-0")), 2, 2, 20_000, 0},
+		"the second goes on":                 {saleOf("O1") + other(again(saleOf("O1"), "2026-09-2")), paid, 2, 1, 20_000, 0},
+		"the same event once more":           {saleOf("O1") + again(saleOf("O1"), "2026-09-2"), paid, 1, 0, 10_000, 0},
+		"a line of nothing":                  {saleOf("O2"), paid, 2, 0, 10_000, 1},
+		"a line, and the sale after its end": {again(saleOf("O1"), "2026-09-2"), paid, 2, 0, 10_000, 0},
+		"a line after all has ended":         {saleOf("O1"), paid + other(again(paid, "2026-01-0")), 2, 1, 10_000, 2},
+	} {
+		t.Run(about, func(t *testing.T) {
+			dir := write(t, map[string]string{"sales.jsonl": c.sales, "lines.jsonl": c.lines + "\n"})
+			o := options(t, end, filepath.Join(dir, "sales.jsonl"), filepath.Join(dir, "lines.jsonl"))
+			o.Config.Groups[0].Terms.LifeDays = 10
+			r := reconciled(t, o)
+			s := r.Summary
+			if s.Payments != c.payments || s.Settled != c.settled || s.SettledUnknown != c.unknown || !s.IdentityHolds ||
+				len(r.Money) != 1 || r.Money[0].Captured != c.captured {
+				t.Errorf("%+v, money %+v", s, r.Money)
+			}
+		})
+	}
+}

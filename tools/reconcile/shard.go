@@ -64,9 +64,13 @@ func (s *shard) fold(it item) error {
 	return s.state.Step(&s.record, &s.out)
 }
 
-// judge marks every source and drains; only the last mark moves the frontier. Then it
-// adds up where each payment stands. What is judged is counted in judged.
+// judge files what was folded, marks every source and drains; only the last mark moves
+// the frontier. Then it adds up where each payment stands. What is judged is counted in
+// judged.
 func (s *shard) judge(ctx context.Context, sources []string, judged *atomic.Int64) error {
+	if err := s.state.FileWaiting(ctx.Err); err != nil {
+		return err
+	}
 	var out join.Output
 	for _, source := range sources {
 		err := s.state.Step(&event.LogRecord{
