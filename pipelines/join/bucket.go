@@ -39,9 +39,12 @@ const (
 	slotBits = 2
 
 	// growthBytes is the slack of a payment that begins: a capture and a line.
-	growthBytes = 64
+	growthBytes = 56
 	// slackFrom is the size from which the slack is a quarter.
-	slackFrom = 4 * growthBytes
+	slackFrom = 256
+	// closeFrom is the size from which an array grows by an eighth: with so many payments
+	// memory counts for more than copying.
+	closeFrom = 64 << 10
 	// looseBytes is more slack than a payment keeps that needs less than it did.
 	looseBytes = 128
 
@@ -245,8 +248,12 @@ func (b *bucket) reserve(n int) (moved bool) {
 	case len(b.array)+n <= cap(b.array):
 		return false
 	case 5*int(b.dead) < len(b.array):
-		b.array = slices.Grow(b.array, n)
 		b.bound(len(b.array) + n)
+		if len(b.array) < closeFrom {
+			b.array = slices.Grow(b.array, n) // by a quarter
+		} else {
+			b.array = append(make([]byte, 0, len(b.array)+n+len(b.array)/8), b.array...)
+		}
 		return false
 	case need > cap(b.array):
 		b.compact(slices.Grow([]byte(nil), need+need/8))

@@ -21,7 +21,7 @@ import (
 // gcPercent: the state is a few thousand large arrays without pointers, which cost
 // the collector next to nothing to look at. So it may look often, and the process
 // stays near the size of its state. GOGC says otherwise.
-const gcPercent = 25
+const gcPercent = 10
 
 func main() {
 	if os.Getenv("GOGC") == "" {
