@@ -43,7 +43,10 @@ func (r *row) at(column int) *cell {
 // clear makes every cell an unset one: what else stands in those is not read.
 func (r *row) clear() {
 	for _, c := range r.touched {
-		r.cells[c].set, r.cells[c].list = false, r.cells[c].list[:0]
+		r.cells[c].set = false
+		if len(r.cells[c].list) > 0 {
+			r.cells[c].list = r.cells[c].list[:0]
+		}
 	}
 	r.touched = r.touched[:0]
 }

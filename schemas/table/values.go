@@ -11,6 +11,9 @@ import (
 // record says is written once: no row of Go values, no second copy by columns. What
 // most records leave empty costs nothing: a column in which no row has said anything
 // yet holds no bytes, and is filled up when one does.
+//
+// A column's memory is set only where it grows (x = append(x, …) leaves it as it is): it is
+// a pointer, and while the collector marks, each one that is written costs more than the value.
 
 // Values are those of one column of a block.
 type Values interface {
@@ -76,24 +79,23 @@ type numbers struct {
 func (n *numbers) rows() int { return len(n.data) / n.width }
 
 func (n *numbers) pad(rows int) {
+	missing := rows*n.width - len(n.data)
+	if missing <= 0 {
+		return
+	}
 	for have := n.rows(); n.nullable && have < rows; have++ {
 		n.nulls = append(n.nulls, 1)
 	}
-	n.data = zeros(n.data, rows*n.width-len(n.data))
+	n.data = zeros(n.data, missing)
 }
 
 func (n *numbers) add(c *cell) {
 	if n.nullable {
 		n.nulls = append(n.nulls, 0)
 	}
-	switch n.width {
-	case 8:
-		n.data = binary.LittleEndian.AppendUint64(n.data, uint64(c.number))
-	case 4:
-		n.data = binary.LittleEndian.AppendUint32(n.data, uint32(c.number))
-	default:
-		n.data = append(n.data, byte(c.number))
-	}
+	v := uint64(c.number) // eight bytes at once, and those that are too many cut off
+	n.data = append(n.data, byte(v), byte(v>>8), byte(v>>16), byte(v>>24), byte(v>>32), byte(v>>40), byte(v>>48), byte(v>>56))
+	n.data = n.data[:len(n.data)-8+n.width]
 }
 
 func (n *numbers) reset() { n.data, n.nulls = n.data[:0], n.nulls[:0] }
@@ -145,14 +147,21 @@ type texts struct {
 func (t *texts) rows() int { return t.count }
 
 func (t *texts) pad(rows int) {
-	t.data = zeros(t.data, rows-t.count)
-	t.count = max(t.count, rows)
+	if t.count < rows {
+		t.data = zeros(t.data, rows-t.count)
+		t.count = rows
+	}
 }
 
 func (t *texts) add(c *cell) { t.append(c.text) }
 
 func (t *texts) append(s string) {
-	t.data = append(binary.AppendUvarint(t.data, uint64(len(s))), s...)
+	if len(s) < 0x80 { // a length of one byte
+		t.data = append(t.data, byte(len(s)))
+	} else {
+		t.data = binary.AppendUvarint(t.data, uint64(len(s)))
+	}
+	t.data = append(t.data, s...)
 	t.count++
 }
 
@@ -331,10 +340,8 @@ func (l *lists) Go() any {
 	return all
 }
 
+// zeros adds n of them.
 func zeros(b []byte, n int) []byte {
-	if n <= 0 {
-		return b
-	}
 	b = slices.Grow(b, n)
 	clear(b[len(b) : len(b)+n])
 	return b[:len(b)+n]
