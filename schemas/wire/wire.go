@@ -9,8 +9,9 @@ import "encoding/binary"
 // the generated code would refuse, and at what it would read in another way than
 // field by field.
 type Fields struct {
-	rest []byte
-	seen uint64 // parts that may come once, by number
+	message []byte
+	at      int    // where the next field begins
+	seen    uint64 // parts that may come once, by number
 
 	Unusual bool
 	Number  uint64
@@ -22,19 +23,19 @@ type Fields struct {
 }
 
 // Of begins a message.
-func Of(message []byte) Fields { return Fields{rest: message} }
+func Of(message []byte) Fields { return Fields{message: message} }
 
 // Next goes to the next field; false at the end, and at what is unusual. Most tags,
 // lengths and numbers are one byte: they take no call.
 func (f *Fields) Next() bool {
-	b := f.rest
-	if len(b) < 2 {
-		f.Unusual = f.Unusual || len(b) > 0
+	b, at := f.message, f.at
+	if len(b)-at < 2 {
+		f.Unusual = f.Unusual || len(b) > at
 		return false
 	}
-	tag, at := uint64(b[0]), 1
-	if tag >= 0x80 {
-		if tag, at = uvarintAt(b, 0); at <= 0 || at == len(b) {
+	tag := uint64(b[at])
+	if at++; tag >= 0x80 {
+		if tag, at = uvarintAt(b, at-1); at <= 0 || at == len(b) {
 			f.Unusual = true
 			return false
 		}
@@ -47,17 +48,19 @@ func (f *Fields) Next() bool {
 		}
 	}
 	f.Number = tag >> 3
-	switch rest := b[at:]; {
+	switch {
 	case f.Unusual:
 		return false
 	case tag&7 == 0:
-		f.Bytes, f.V, f.rest = false, v, rest
-	case tag&7 == 2 && v <= uint64(len(rest)):
-		f.Bytes, f.Part, f.rest = true, rest[:v], rest[v:]
+		f.Bytes, f.V = false, v
+	case tag&7 == 2 && v <= uint64(len(b)-at):
+		f.Bytes, f.Part = true, b[at:at+int(v)]
+		at += int(v)
 	default:
 		f.Unusual = true
 		return false
 	}
+	f.at = at
 	return true
 }
 
