@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"runtime/debug"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -18,15 +17,7 @@ import (
 	"settlewatch/services/boot"
 )
 
-// gcPercent: the state is a few thousand large arrays without pointers, which cost
-// the collector next to nothing to look at. So it may look often, and the process
-// stays near the size of its state. GOGC says otherwise.
-const gcPercent = 10
-
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	os.Exit(boot.Main(boot.Service{
 		Name:     "joiner",
 		About:    "Folds " + topic.PaymentLog.Name + " into alerts, with its state in Redis.",
@@ -67,6 +58,7 @@ func run(ctx context.Context, r *boot.Run) error {
 	group := r.Group(kafka, boot.GroupJoiner, topic.PaymentLog.Name)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.RedisSafe(ctx, redis) })
+	g.Go(func() error { return keepGarbage(ctx) })
 	g.Go(func() error {
 		return group.Run(ctx, r.Own(func(ctx context.Context, a stage.Assignment) error {
 			defer r.Metrics.Forget(a.Partition)

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+// The state is a few thousand large arrays without pointers: to look at them costs the
+// collector next to nothing, however many payments there are. So garbage may be as much as
+// a small state in any case, and a tenth of a large one, and the process stays near the size
+// of its state. Go knows a share only, hence it is set anew as the state grows.
+const (
+	garbageBytes   = 128 << 20
+	garbagePercent = 10
+	// garbageMost is for a joiner that has just begun.
+	garbageMost  = 400
+	garbageEvery = time.Second
+)
+
+// garbageShare is how much garbage there may be, in percent of what lives.
+func garbageShare(liveBytes uint64) int {
+	return int(min(garbageMost, max(garbagePercent, garbageBytes*100/max(liveBytes, 1))))
+}
+
+// keepGarbage tells the collector how much garbage may be there, until ctx is done. GOGC
+// says otherwise.
+func keepGarbage(ctx context.Context) error {
+	if os.Getenv("GOGC") != "" {
+		return nil
+	}
+	tick := time.NewTicker(garbageEvery)
+	defer tick.Stop()
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	for last := 0; ; {
+		metrics.Read(sample)
+		// Each change stops the process for a moment.
+		if share := garbageShare(sample[0].Value.Uint64()); share > last+last/8 || share < last-last/8 {
+			last = share
+			debug.SetGCPercent(share)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
