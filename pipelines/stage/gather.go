@@ -7,8 +7,8 @@ import "time"
 // a commit cost is then paid for those few. A verdict waits for the next marks anyway, so
 // it comes no later for what an ingest gathers until they are due.
 const (
-	ingestGathers = 50 * time.Millisecond
-	joinerGathers = 25 * time.Millisecond
+	ingestGathers = 125 * time.Millisecond
+	joinerGathers = 50 * time.Millisecond
 )
 
 // gathering is how long records still have to come together since the fetch that brought

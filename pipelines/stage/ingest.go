@@ -46,7 +46,7 @@ type Ingest struct {
 	Profile string
 	Version uint32
 	// MarkEvery is the time between marks. Defaults to 250ms. All sources mark at its
-	// multiples, by the clock: a verdict waits for the oldest mark of its sources, and
+	// multiples by the clock, a little later: a verdict waits for the oldest mark of its sources, and
 	// were each marked at a moment of its own, the oldest would be nearly MarkEvery old.
 	MarkEvery time.Duration
 	// Seen is told of every batch, in two parts where it waits for a CONFIG in
@@ -220,16 +220,25 @@ func (s *ingestion) run(ctx context.Context) error {
 // patience is how long a fetch waits for records: until marks are due, and once they are
 // not at all, for T is the moment before the fetch, and a mark would be as old as the wait.
 func (s *ingestion) patience(now time.Time) time.Duration {
-	if due := now.Truncate(s.markEvery()); due.After(s.looked) {
+	if due := s.due(now); due.After(s.looked) {
 		s.looked = due
 		return 0
 	}
 	return s.untilDue(now)
 }
 
+// markAfter a multiple of MarkEvery marks are due: evidence falls due at round times, and
+// the first mark that is past one is to be this.
+const markAfter = 2 * time.Millisecond
+
+// due is when marks were due last.
+func (s *ingestion) due(now time.Time) time.Time {
+	return now.Add(-markAfter).Truncate(s.markEvery()).Add(markAfter)
+}
+
 // untilDue is how long it is until marks are due again.
 func (s *ingestion) untilDue(now time.Time) time.Duration {
-	return now.Truncate(s.markEvery()).Add(s.markEvery()).Sub(now)
+	return s.due(now).Add(s.markEvery()).Sub(now)
 }
 
 // gather lets records come together, but no longer than until marks are due.
@@ -324,7 +333,7 @@ func (s *ingestion) takeMark(ctx context.Context, raw *Record, t int64) error {
 // mark queues a live source's mark behind its events, when it is time.
 func (s *ingestion) mark(ctx context.Context, now time.Time) error {
 	t, ready := s.writer.Mark()
-	due := now.Truncate(s.markEvery())
+	due := s.due(now)
 	if !ready || t <= s.markedT || !due.After(s.marked) {
 		return nil
 	}

@@ -180,7 +180,7 @@ func TestIngestLiveMarks(t *testing.T) {
 	for offset := range 5 {
 		appendTo(t, log, topic.RawAuthorization.Name, event(offset))
 	}
-	clock := &handClock{ms: 1000}
+	clock := &handClock{ms: 1002}
 	r := start(t, log, topic.RawAuthorization.Name, func(ctx context.Context, log stage.Log) error {
 		return ingestOf(log, configs, saleFeed, clock).Own(ctx, newOffsets().assignment(topic.RawAuthorization.Name, 0, healthy()))
 	})
@@ -203,26 +203,26 @@ func TestIngestLiveMarks(t *testing.T) {
 		clock.set(ms)
 		r.turn()
 	}
-	at(2000) // the fetch of 1000
+	at(2002) // the fetch of 1002
 	expect("more lies ahead", "0", "1")
 	appendTo(t, log, topic.RawAuthorization.Name, event(5))
-	at(3000)
-	expect("what lay there at 1000 is not all queued", "0", "1", "2", "3")
-	at(4000)
-	expect("the fetch of 3000 showed all", "0", "1", "2", "3", "4", "5", "mark 3000")
+	at(3002)
+	expect("what lay there at 1002 is not all queued", "0", "1", "2", "3")
+	at(4002)
+	expect("the fetch of 3002 showed all", "0", "1", "2", "3", "4", "5", "mark 3002")
 	at(4100)
-	expect("an empty reply at the end", "0", "1", "2", "3", "4", "5", "mark 3000", "mark 4000")
-	at(4249)
-	expect("not more often than every 250 ms", "0", "1", "2", "3", "4", "5", "mark 3000", "mark 4000")
-	at(4250)
-	at(3000)
-	want := []string{"0", "1", "2", "3", "4", "5", "mark 3000", "mark 4000", "mark 4250"}
+	expect("an empty reply at the end", "0", "1", "2", "3", "4", "5", "mark 3002", "mark 4002")
+	at(4251)
+	expect("not more often than every 250 ms", "0", "1", "2", "3", "4", "5", "mark 3002", "mark 4002")
+	at(4252)
+	at(3002)
+	want := []string{"0", "1", "2", "3", "4", "5", "mark 3002", "mark 4002", "mark 4252"}
 	expect("the interval is over", want...)
 	at(4300)
-	at(5000)
+	at(5002)
 	expect("a clock that was set back says nothing", want...)
-	at(6000)
-	expect("until it is past where it was", append(want, "mark 5000")...)
+	at(6002)
+	expect("until it is past where it was", append(want, "mark 5002")...)
 	r.stop()
 }
 
