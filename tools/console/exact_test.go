@@ -89,9 +89,11 @@ type shop struct {
 	committed int64
 }
 
-type still struct{ stage.Clock }
+type still struct{}
 
 func (still) Now() time.Time { return time.UnixMilli(1_000_000) }
+
+func (still) Sleep(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 
 // ingest is a process that reads until all is appended and committed, or it ends.
 func (s *shop) ingest(left int, after bool) error {
@@ -102,7 +104,7 @@ func (s *shop) ingest(left int, after bool) error {
 		Log: f, Clock: still{}, Configs: stage.NewConfigs(), Intake: reading{intake.NewDecoder(intake.Capture, intake.TokenKey{})},
 		Logger: slog.New(slog.DiscardHandler), Service: "capture", Profile: "documented", Version: 1,
 		Seen: func(p stage.IngestProgress) {
-			if p.Next == p.HighWatermark {
+			if p.Next == p.HighWatermark && p.Next == s.committed {
 				cancel()
 			}
 		},
