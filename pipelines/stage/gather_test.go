@@ -2,6 +2,7 @@ package stage_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ type passing struct {
 	arrived func(n int)
 	at      []time.Time // of the arrivals
 	end     context.CancelFunc
+	drains  bool // nothing more is read from last on
 
 	fetches int
 	marks   []string      // T and how much later it was appended
@@ -32,8 +34,13 @@ func (p *passing) Now() time.Time { return p.now }
 
 func (p *passing) Sleep(ctx context.Context, d time.Duration) error {
 	p.pass(d)
+	if p.drained() {
+		return stage.ErrDrained
+	}
 	return ctx.Err()
 }
+
+func (p *passing) drained() bool { return p.drains && !p.now.Before(p.last) }
 
 func (p *passing) pass(d time.Duration) {
 	next := p.now.Add(d)
@@ -43,7 +50,7 @@ func (p *passing) pass(d time.Duration) {
 			p.at = append(p.at, at)
 		}
 	}
-	if p.now = next; !p.now.Before(p.last) {
+	if p.now = next; !p.now.Before(p.last) && !p.drains {
 		p.end()
 	}
 }
@@ -79,6 +86,9 @@ type passingReader struct {
 func (r passingReader) Fetch(ctx context.Context, offset int64, maxWait time.Duration) (stage.Batch, error) {
 	r.p.fetches++
 	for waited := time.Duration(0); ; waited += time.Millisecond {
+		if r.p.drained() {
+			return stage.Batch{}, stage.ErrDrained
+		}
 		batch, err := r.Reader.Fetch(ctx, offset, 0)
 		if err != nil || len(batch.Records) > 0 || waited >= maxWait {
 			return batch, err
@@ -99,7 +109,8 @@ func (p *passing) ingestFor(t *testing.T, d time.Duration) *offsets {
 		appendTo(t, p.Log, topic.RawAuthorization.Name, rawRecord(t, arrival{atMs: int64(n), event: sale(1, 1)}))
 	}
 	group := newOffsets()
-	if err := ingestOf(p, configs, saleFeed, p).Own(ctx, group.assignment(topic.RawAuthorization.Name, 0, healthy())); err != nil {
+	err := ingestOf(p, configs, saleFeed, p).Own(ctx, group.assignment(topic.RawAuthorization.Name, 0, healthy()))
+	if err != nil && !(p.drains && errors.Is(err, stage.ErrDrained)) {
 		t.Fatal(err)
 	}
 	return group
@@ -133,5 +144,25 @@ func TestIngestGathers(t *testing.T) {
 	p = &passing{Log: newWorld(t, 1), every: 150 * time.Millisecond}
 	if p.ingestFor(t, 10*time.Second); p.longest != 0 {
 		t.Errorf("a record after a silence waited %s", p.longest)
+	}
+}
+
+// A service that is asked to end has committed all that it appended, whether it was
+// gathering then or waiting for a record.
+func TestIngestCommitsWhenItIsDrained(t *testing.T) {
+	for name, every := range map[string]time.Duration{"gathering": time.Millisecond, "waiting": 400 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			p := &passing{Log: newWorld(t, 1), every: every, drains: true}
+			group := p.ingestFor(t, 3500*time.Millisecond)
+			last := stage.None
+			for _, r := range decoded(t, p.Log, 0) {
+				if r.GetEvent() != nil {
+					last = r.Origin.Offset
+				}
+			}
+			if last < 0 || group.get() != last+1 {
+				t.Errorf("committed %d, the last that was appended is %d", group.get(), last)
+			}
+		})
 	}
 }

@@ -106,7 +106,14 @@ func (i *Ingest) own(ctx context.Context, a Assignment, source event.Source) err
 		return err
 	}
 	s.queue = newLogQueue(partitions)
-	return s.run(ctx)
+	err = s.run(ctx)
+	if errors.Is(err, ErrDrained) {
+		// The flushes may have left something to commit.
+		if err := s.commit(ctx); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // startOffset is the committed offset, or the first there is: no committed offset
@@ -175,9 +182,6 @@ func (s *ingestion) run(ctx context.Context) error {
 		if errors.Is(err, ErrOffsetOutOfRange) {
 			return fmt.Errorf("fetch offset %d: %w: %w", s.next, ErrSourceChanged, err)
 		}
-		if errors.Is(err, ErrDrained) {
-			return errors.Join(err, s.commit(ctx)) // what the flushes have left
-		}
 		if err != nil {
 			return fmt.Errorf("fetch offset %d: %w", s.next, err)
 		}
@@ -204,10 +208,7 @@ func (s *ingestion) run(ctx context.Context) error {
 		if err := s.mark(ctx, before); err != nil {
 			return err
 		}
-		if len(batch.Records) == 0 {
-			s.since = time.Time{} // nothing more comes for the moment
-		}
-		if err := s.flush(ctx); err != nil {
+		if err := s.flush(ctx, len(batch.Records) == 0); err != nil {
 			return err
 		}
 		if err := s.gather(ctx, before, &batch); err != nil {
@@ -320,7 +321,7 @@ func (s *ingestion) takeMark(ctx context.Context, raw *Record, t int64) error {
 		if !waiting {
 			waiting = true
 			s.pause(Pause{Why: "no configuration expects " + s.source + ", which has played marks: apply one that does"})
-			if err := s.flush(ctx); err != nil {
+			if err := s.flush(ctx, false); err != nil {
 				return err
 			}
 		}
@@ -373,9 +374,9 @@ func (s *ingestion) topicExpected(ctx context.Context) (bool, error) {
 }
 
 // flush appends what is queued, waits for every acknowledgement, and only then
-// commits, now and then. A crash in between repeats, and the reader's rule drops the
-// repeats.
-func (s *ingestion) flush(ctx context.Context) error {
+// commits, now and then, or if nothing more comes for the moment. A crash in between
+// repeats, and the reader's rule drops the repeats.
+func (s *ingestion) flush(ctx context.Context, idle bool) error {
 	if err := samePartitions(len(s.queue.partitions), s.Configs.Latest()); err != nil {
 		return err
 	}
@@ -390,7 +391,7 @@ func (s *ingestion) flush(ctx context.Context) error {
 	}
 	s.queue.reset()
 	s.letters = s.letters[:0]
-	if s.Clock.Now().Sub(s.since).Abs() >= offsetsEvery {
+	if idle || s.Clock.Now().Sub(s.since).Abs() >= offsetsEvery {
 		if err := s.commit(ctx); err != nil {
 			return err
 		}

@@ -142,11 +142,10 @@ func (s *ingestion) rest(ctx context.Context, before time.Time) error {
 	s.writer.Fetched(before.UnixMilli(), s.next)
 	s.writer.Queued(s.next)
 	s.progress = IngestProgress{Source: s.source, HighWatermark: s.next}
-	s.since = time.Time{} // the group may be told
 	if err := s.mark(ctx, before); err != nil {
 		return err
 	}
-	if err := s.flush(ctx); err != nil {
+	if err := s.flush(ctx, true); err != nil {
 		return err
 	}
 	return s.Clock.Sleep(ctx, s.untilDue(before))
