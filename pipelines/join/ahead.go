@@ -1,7 +1,5 @@
 package join
 
-import "github.com/cespare/xxhash/v2"
-
 // LookAhead is how many records at most it is of use to be told of at once: what is
 // read for them must still be in the processor's cache when they are folded.
 const LookAhead = 64
@@ -22,7 +20,7 @@ func (t *table) lookAhead(keys [][]byte) {
 	a := &t.ahead
 	a.hashes = a.hashes[:0]
 	for _, key := range keys {
-		a.hashes = append(a.hashes, xxhash.Sum64(key))
+		a.hashes = append(a.hashes, hashBytes(key))
 	}
 	for _, hash := range a.hashes {
 		a.read += t.bucket(hash).peekIndex(uint32(hash))
@@ -40,7 +38,8 @@ func (b *bucket) peekIndex(hash uint32) uint32 {
 }
 
 // peekEntry reads the first entry that may be the payment's, or the end of the array,
-// where it would begin.
+// where it would begin. It does not compare the entry, as probe does: that would wait for
+// each of them.
 func (b *bucket) peekEntry(hash uint32) uint32 {
 	if len(b.array) == 0 {
 		return 0

@@ -48,6 +48,9 @@ func newTable() *table { return new(table) }
 // says.
 func hashKey(key event.PaymentKey) uint64 { return xxhash.Sum64String(string(key)) }
 
+// hashBytes is hashKey of a key that is bytes.
+func hashBytes(key []byte) uint64 { return xxhash.Sum64(key) }
+
 func bucketOf(hash uint64) int { return int(hash >> (64 - bucketBits)) }
 
 func (t *table) bucket(hash uint64) *bucket { return &t.buckets[bucketOf(hash)] }

@@ -57,24 +57,14 @@ func partOf(node ast.Node) *part {
 // of a text; false where the machine has to say what is wrong.
 func (p *part) of(text string) (string, bool) {
 	for range p.index {
-		at := p.next(text)
-		if at < 0 {
+		_, rest, found := strings.Cut(text, p.separator)
+		if !found {
 			return "", false
 		}
-		text = text[at+len(p.separator):]
+		text = rest
 	}
-	if at := p.next(text); at >= 0 {
-		text = text[:at]
-	}
+	text, _, _ = strings.Cut(text, p.separator)
 	return text, true
-}
-
-// next is where the next separator stands, mostly one character; -1 where there is none.
-func (p *part) next(text string) int {
-	if len(p.separator) == 1 {
-		return strings.IndexByte(text, p.separator[0])
-	}
-	return strings.Index(text, p.separator)
 }
 
 // Errors of the functions. An expression that meets one refuses its record.

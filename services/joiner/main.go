@@ -58,7 +58,7 @@ func run(ctx context.Context, r *boot.Run) error {
 	group := r.Group(kafka, boot.GroupJoiner, topic.PaymentLog.Name)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.RedisSafe(ctx, redis) })
-	g.Go(func() error { return keepGarbage(ctx) })
+	g.Go(func() error { keepGarbage(ctx); return nil })
 	g.Go(func() error {
 		return group.Run(ctx, r.Own(func(ctx context.Context, a stage.Assignment) error {
 			defer r.Metrics.Forget(a.Partition)
