@@ -6,7 +6,6 @@ import (
 	"settlewatch/pipelines/calendar"
 	"settlewatch/pipelines/hop"
 	"settlewatch/schemas/event"
-	"settlewatch/schemas/payment"
 )
 
 // Most moments of most payments say nothing: an authorization, its capture and one
@@ -43,7 +42,7 @@ func (f *pendingFact) plain() bool {
 // foresee gives the flags and the next moment that a payment has with a new event.
 func (s *State) foresee(flags byte, next int64, f *pendingFact, t *template, group int) (byte, int64) {
 	eager := flags &^ plainFlags // what was deferred stays so until the next judgement
-	if !s.defers() || group == noGroup || flags&flagPlain == 0 || !f.plain() || f.effective >= next ||
+	if !s.alertsOnly || group == noGroup || flags&flagPlain == 0 || !f.plain() || f.effective >= next ||
 		(f.kind == event.Kind_KIND_SETTLEMENT && flags&flagLine != 0) || (f.obliges() && settled(flags)) {
 		return eager, min(next, f.effective)
 	}
@@ -117,9 +116,6 @@ type dueAnswer struct {
 	known    bool
 }
 
-// defers tells whether moments of plain payments may wait.
-func (s *State) defers() bool { return s.alertsOnly || s.lateSnapshots }
-
 // foreseen tells whether a moment that was foreseen for the unpacked payment may be
 // none of it: no event arrived then, and no CONFIG asks for it.
 func (h *history) foreseen(moment, judgeFrom int64) bool {
@@ -161,10 +157,7 @@ func (s *State) judgeDeferred(b *bucket, slot int, hash uint64, before int64, gr
 		s.settle(b, slot, hash, group, last, out)
 		return nil
 	}
-	first := noMoment
-	for i := range h.pending {
-		first = min(first, h.pending[i].effective)
-	}
+	first := h.firstEvent()
 	h.flags, h.epoch = 0, s.epoch
 	s.packed, j.scratch = h.pack(s.packed[:0], j.scratch, first)
 	s.payments.set(b, slot, hash, s.packed)
@@ -184,38 +177,11 @@ func (h *history) lastEvent(before int64) int64 {
 	return last
 }
 
-// LateSnapshots gives visit the snapshot that each payment had at its last judgement,
-// of a state begun by NewLateSnapshots, behind the last record of its log. What was
-// not worth a judgement is judged for it at the last moment that the frontier has
-// passed: no alert comes of it. Payments come in no order, each lent until visit
-// returns; its texts may be kept. The state is as it was.
-func (s *State) LateSnapshots(visit func(*payment.Payment) error) error {
-	if err := s.FileWaiting(neverEnds); err != nil {
-		return err
+// firstEvent is when the first event that waits arrived; noMoment without one.
+func (h *history) firstEvent() int64 {
+	first := noMoment
+	for i := range h.pending {
+		first = min(first, h.pending[i].effective)
 	}
-	h := &s.judge.history
-	var out Output
-	for key, packed := range s.payments.all() {
-		g := s.group(key)
-		if g == noGroup {
-			continue
-		}
-		if err := h.unpack(packed); err != nil {
-			return err
-		}
-		if h.flags&flagDeferred == 0 {
-			s.addUp(g)
-		} else if last := h.lastEvent(s.hop.Frontier(g)); last != hop.Never {
-			s.readAt(last, g)
-		}
-		if h.life.IsZero() { // nothing of it has been judged, or all of it has ended
-			continue
-		}
-		s.report(out.snapshot(), h.judged, &out)
-		if err := visit(out.Payments[0]); err != nil {
-			return err
-		}
-		out.Reset()
-	}
-	return nil
+	return first
 }

@@ -2,17 +2,13 @@ package join
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
-	"maps"
 	"slices"
 	"testing"
 
-	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"settlewatch/schemas/event"
-	"settlewatch/schemas/payment"
 )
 
 // drawOrdinary is a history of ordinary payments and some that are not, woven
@@ -282,62 +278,5 @@ func TestAnotherGroupAlertsTheSame(t *testing.T) {
 		if a, b := alertBytes(t, got), alertBytes(t, want); len(want.Alerts) == 0 || !bytes.Equal(a, b) {
 			t.Errorf("%s: alerts only\n%s\nwith snapshots\n%s", name, a, b)
 		}
-	}
-}
-
-// Snapshots that are wanted at the end only are those that a payment had at its last
-// judgement, whatever was judged in between.
-func TestLateSnapshots(t *testing.T) {
-	deferred := 0
-	rapid.Check(t, func(t *rapid.T) {
-		log := weave(t, drawOrdinary(t))
-		log = slices.Insert(log[:rapid.IntRange(0, len(log)).Draw(t, "end")], 0, configRecord(drawPlainConfig(t), 0))
-		moment := monday10 + int64(rapid.IntRange(0, 100).Draw(t, "moment"))*60*minute
-		for _, f := range feeds {
-			log = append(log, markOf(f, moment))
-		}
-		want, got := new(Output), new(Output)
-		all, late := New(), NewLateSnapshots()
-		for _, r := range log {
-			if err := errors.Join(all.Step(r, want), late.Step(r, got)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for all.Pending() || late.Pending() {
-			if err := errors.Join(all.Drain(want), late.Drain(got)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, packed := range late.payments.all() {
-			if packed[0]&flagDeferred != 0 {
-				deferred++
-			}
-		}
-		err := late.LateSnapshots(func(p *payment.Payment) error {
-			got.Payments = append(got.Payments, proto.CloneOf(p))
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if a, b := alertBytes(t, got), alertBytes(t, want); !bytes.Equal(a, b) {
-			t.Fatalf("late snapshots\n%s\nsnapshots at once\n%s", a, b)
-		}
-		last := func(o *Output) map[string]string {
-			texts := map[string]string{}
-			for _, p := range o.Payments {
-				p = proto.CloneOf(p)
-				p.Version, p.JudgedMs = 0, 0 // how often and when it was judged
-				texts[p.PaymentKey+" "+hex.EncodeToString(p.Life)] = p.String()
-			}
-			return texts
-		}
-		a, b := last(got), last(want)
-		if !maps.Equal(a, b) {
-			t.Fatalf("late snapshots\n%v\nsnapshots at once\n%v", a, b)
-		}
-	})
-	if deferred < 5 {
-		t.Errorf("%d payments were left to the end", deferred)
 	}
 }

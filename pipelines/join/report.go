@@ -12,6 +12,9 @@ import (
 
 // text copies what is a part of a packed payment, so that it can leave.
 func (o *Output) text(s string) string {
+	if o.lends {
+		return s
+	}
 	if cap(o.texts)-len(o.texts) < len(s) {
 		o.texts = make([]byte, 0, max(4<<10, len(s)))
 	}

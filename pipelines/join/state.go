@@ -50,6 +50,7 @@ type Output struct {
 	snapshots []*snapshot // those of Payments
 	spare     []*snapshot
 	texts     []byte // room for the texts of alerts and payments
+	lends     bool   // texts are left where they are
 }
 
 // A snapshot is a payment with what it points to, one piece of memory.
@@ -104,10 +105,6 @@ type State struct {
 
 	// alertsOnly: nobody wants payment snapshots, see AlertsOnly.
 	alertsOnly bool
-	// lateSnapshots: they are wanted at the end, see NewLateSnapshots. unmarked: no
-	// mark has come yet, hence nothing can be due, and events wait in piles.
-	lateSnapshots, unmarked bool
-	piles                   *piles
 
 	wire     wireReader
 	record   event.LogRecord // what is not ordinary
@@ -144,17 +141,6 @@ func NewAlertsOnly() *State {
 // AlertsOnly tells whether the state began by NewAlertsOnly.
 func (s *State) AlertsOnly() bool { return s.alertsOnly }
 
-// NewLateSnapshots is a state of which payment snapshots are wanted behind the last
-// record: LateSnapshots gives them, and Output.Payments only holds those of lives that
-// ended before. Moments at which nothing else could be said are not judged. It is not
-// stored, and its log has one CONFIG, which stands first.
-func NewLateSnapshots() *State {
-	s := New()
-	s.lateSnapshots, s.unmarked, s.piles = true, true, new(piles)
-	s.NotStored()
-	return s
-}
-
 // Step folds one record of the log. An error is final for the partition: it is a
 // configuration that this binary lacks, or a state that cannot be read.
 func (s *State) Step(r *event.LogRecord, out *Output) error {
@@ -167,9 +153,6 @@ func (s *State) Step(r *event.LogRecord, out *Output) error {
 			return err
 		}
 	case *event.LogRecord_Mark:
-		if err := s.FileWaiting(neverEnds); err != nil {
-			return err
-		}
 		if s.knows(body.Mark.Configs) {
 			s.hop.Mark(r.Origin.Source, body.Mark.TMs)
 		}
@@ -198,10 +181,6 @@ func (s *State) take(o *event.Origin, key event.PaymentKey, f *pendingFact) erro
 	s.counts.Events++
 	f.source, f.generation, f.offset, f.index = source, o.Generation, o.Offset, o.Index
 	f.effective = f.arrival
-	if s.unmarked {
-		s.piles.add(key, f)
-		return nil
-	}
 	return s.file(key, f)
 }
 
@@ -243,7 +222,7 @@ func (s *State) file(key event.PaymentKey, f *pendingFact) error {
 	default:
 		s.payments.rehead(b, slot, hash, &h, newHead{flags, s.epoch, next}, s.tail)
 	}
-	if next != before && group != noGroup && !s.unmarked {
+	if next != before && group != noGroup {
 		s.timers[group].set(next, hash)
 	}
 	return nil
@@ -390,7 +369,7 @@ func (s *State) passed(g int) bool {
 
 // judgeAt judges one payment at a moment.
 func (s *State) judgeAt(key event.PaymentKey, moment int64, group int, out *Output) error {
-	j, h := &s.judge, &s.judge.history
+	h := &s.judge.history
 	hash := hashKey(key)
 	b, slot := s.payments.find(key, hash)
 	if slot < 0 {
@@ -403,8 +382,16 @@ func (s *State) judgeAt(key event.PaymentKey, moment int64, group int, out *Outp
 		return s.judgeForeseen(b, slot, hash, moment, group, out)
 	}
 	s.readAt(moment, group)
-	var failed error
-	j.publish(moment, func(c *cursor, closing *pendingFact) {
+	if err := s.publish(moment, out); err != nil {
+		return err
+	}
+	s.settle(b, slot, hash, group, moment, out)
+	return nil
+}
+
+// publish gives the revisions that the unpacked payment has at the moment it was read at.
+func (s *State) publish(moment int64, out *Output) (failed error) {
+	s.judge.publish(moment, func(c *cursor, closing *pendingFact) {
 		a, err := s.alertOf(c, closing, moment, out)
 		if err != nil && failed == nil {
 			failed = err
@@ -412,11 +399,7 @@ func (s *State) judgeAt(key event.PaymentKey, moment int64, group int, out *Outp
 		s.counts.Alerts++
 		out.Alerts = append(out.Alerts, a)
 	})
-	if failed != nil {
-		return failed
-	}
-	s.settle(b, slot, hash, group, moment, out)
-	return nil
+	return failed
 }
 
 // readAt takes what the unpacked payment's events up to a moment add up to.
@@ -442,17 +425,12 @@ func (s *State) sourceName(number int) string { return s.hop.Positions()[number]
 func (s *State) settle(b *bucket, slot int, hash uint64, group int, moment int64, out *Output) {
 	j, h := &s.judge, &s.judge.history
 	expiry := j.expiry()
-	if !h.life.IsZero() && !s.alertsOnly && (!s.lateSnapshots || expiry <= moment) {
+	if !h.life.IsZero() && !s.alertsOnly {
 		s.report(out.snapshot(), moment, out)
 	}
 	if expiry <= moment {
-		// What arrives later opens a new life: its own id, its own alerts.
-		*h = history{
-			key: h.key, template: h.template, judged: moment,
-			alerts: h.alerts[:0], facts: h.facts[:0], pending: h.pending, names: h.names,
-		}
+		s.endLife(moment, group)
 		expiry = noMoment
-		j.ledger.read(nil, s.terms[group])
 		if len(h.pending) == 0 {
 			s.payments.remove(b, slot, hash, h.key)
 			return
@@ -463,6 +441,17 @@ func (s *State) settle(b *bucket, slot int, hash uint64, group int, moment int64
 	s.packed, j.scratch = h.pack(s.packed[:0], j.scratch, next)
 	s.payments.set(b, slot, hash, s.packed)
 	s.timers[group].set(next, hash)
+}
+
+// endLife ends the unpacked payment's: what arrives later opens a new one, with its own
+// id and its own alerts.
+func (s *State) endLife(moment int64, group int) {
+	j, h := &s.judge, &s.judge.history
+	*h = history{
+		key: h.key, template: h.template, judged: moment,
+		alerts: h.alerts[:0], facts: h.facts[:0], pending: h.pending, names: h.names,
+	}
+	j.ledger.read(nil, s.terms[group])
 }
 
 // Payments is how many the state holds.

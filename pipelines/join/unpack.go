@@ -244,13 +244,22 @@ func (h *history) unpack(b []byte) error {
 		}
 	}
 	for u.err == nil && len(u.b) > 0 {
-		h.pending = append(h.pending, pendingFact{})
-		u.pending(&h.pending[len(h.pending)-1], &h.template)
+		u.pending(h.another(), &h.template)
 	}
 	if u.err != nil {
 		return corrupt(h.key)
 	}
 	return nil
+}
+
+// another is a pending fact more, which may hold what was there before.
+func (h *history) another() *pendingFact {
+	n := len(h.pending)
+	if n == cap(h.pending) {
+		h.pending = append(h.pending, pendingFact{})
+	}
+	h.pending = h.pending[:n+1]
+	return &h.pending[n]
 }
 
 func (h *history) unpackBody(u *unpacker) {

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"settlewatch/pipelines/intake"
+	"settlewatch/pipelines/join"
 	"settlewatch/pipelines/profile"
 	"settlewatch/schemas/deadletter"
 	"settlewatch/schemas/event"
@@ -25,20 +26,20 @@ var feeds = [...]intake.Feed{intake.Authorization, intake.Capture, intake.Settle
 
 // file is one of the files.
 type file struct {
-	path    string
-	name    string // as evidence and messages name it
-	number  int32
-	sources []string // by feed
-	input   counted
-	closer  io.Closer
+	path   string
+	name   string // as evidence and messages name it
+	number int32
+	input  counted
+	closer io.Closer
 
-	records  int // read, good or not
-	events   int
-	skipped  int // left out by the profile's filter
-	late     int // events that arrived at the moment or later
-	rejected int
-	samples  []Rejection
-	failed   error // what ended the file before any record
+	records    int // read, good or not
+	events     int
+	skipped    int // left out by the profile's filter
+	late       int // events that arrived at the moment or later
+	rejected   int
+	samples    []Rejection
+	references references
+	failed     error // what ended the file before any record
 }
 
 func (f *file) close() error {
@@ -96,7 +97,7 @@ func (r *run) openFiles(ctx context.Context) error {
 	for i, f := range r.files {
 		f.number = int32(i)
 		for _, feed := range feeds {
-			f.sources = append(f.sources, event.FileSource(feed.String(), f.name, r.Profile.Name, r.Profile.Version).String())
+			r.sources = append(r.sources, event.FileSource(feed.String(), f.name, r.Profile.Name, r.Profile.Version).String())
 		}
 	}
 	return nil
@@ -268,7 +269,7 @@ func (in *reading) take(record *profile.Record) error {
 		in.skipped++
 		return nil
 	}
-	feed := int(record.Feed) - 1
+	source := int(in.number)*len(feeds) + int(record.Feed) - 1
 	for _, e := range record.Events {
 		// Several records can stand on one line; the index goes on there.
 		if in.last.line == int64(record.Line) {
@@ -281,12 +282,8 @@ func (in *reading) take(record *profile.Record) error {
 			continue
 		}
 		in.events++
-		err := in.shardOf(e.PaymentKey).fold(item{
-			event: e, source: in.sources[feed], file: in.number, arrivalMs: record.ArrivalMs, place: in.last,
-		})
-		if err != nil {
-			return err
-		}
+		in.references.add(in.last, referenceOf(e))
+		in.shardOf(e.PaymentKey).take(join.At{Source: source, Offset: in.last.line, Index: in.last.index}, record.ArrivalMs, e)
 	}
 	return nil
 }

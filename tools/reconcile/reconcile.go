@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
+	"settlewatch/pipelines/join"
 	"settlewatch/pipelines/profile"
 	"settlewatch/schemas/event"
 	"settlewatch/schemas/topic"
@@ -59,7 +60,8 @@ type Progress struct {
 	// total.
 	ReadBytes, TotalBytes int64
 	Judging               bool // all files are read
-	// Judgements made so far. How many there will be is not known before the end.
+	// Judgements made so far, of one payment each. How many there will be is not known
+	// before the end.
 	Judgements int64
 }
 
@@ -89,12 +91,13 @@ const progressEvery = 200 * time.Millisecond
 // run is one Run.
 type run struct {
 	Options
-	files  []*file
-	shards []*shard
-	read   atomic.Int64
-	total  int64
-	judge  atomic.Bool
-	judged atomic.Int64
+	files   []*file
+	sources []string // of the files, as many of each as there are feeds
+	shards  []*shard
+	read    atomic.Int64
+	total   int64
+	judge   atomic.Bool
+	judged  atomic.Int64
 }
 
 // Run reads all files, joins, and reports. An error means that there is no
@@ -167,10 +170,8 @@ func (r *run) startShards() error {
 	}
 	config := proto.CloneOf(r.Config)
 	var sources []*event.ExpectedSource
-	for _, f := range r.files {
-		for _, name := range f.sources {
-			sources = append(sources, &event.ExpectedSource{Name: name, Clock: event.Clock_CLOCK_PLAYED})
-		}
+	for _, name := range r.sources {
+		sources = append(sources, &event.ExpectedSource{Name: name, Clock: event.Clock_CLOCK_PLAYED})
 	}
 	for _, g := range config.Groups {
 		g.Sources = sources
@@ -183,11 +184,11 @@ func (r *run) startShards() error {
 		n *= shardsPerWorker
 	}
 	for range n {
-		s, err := newShard(config, r.AsOfMs)
+		whole, err := join.NewWhole(config, r.sources)
 		if err != nil {
 			return fmt.Errorf("rules %s: %w", config.Rules, err)
 		}
-		r.shards = append(r.shards, s)
+		r.shards = append(r.shards, &shard{whole: whole})
 	}
 	return nil
 }
@@ -222,16 +223,14 @@ func (r *run) readAll(ctx context.Context) error {
 	return r.checkFiles()
 }
 
-// judgeAll marks every file as read to the moment and judges all that is due.
+// judgeAll judges all that is due when every file is known up to the moment. What one
+// shard has taken is gone before the next is judged, if they share a processor.
 func (r *run) judgeAll(ctx context.Context) error {
 	r.judge.Store(true)
-	var sources []string
-	for _, f := range r.files {
-		sources = append(sources, f.sources...)
-	}
 	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(1, runtime.GOMAXPROCS(0)))
 	for _, s := range r.shards {
-		g.Go(func() error { return s.judge(ctx, sources, &r.judged) })
+		g.Go(func() error { return s.judge(ctx, r.AsOfMs, &r.judged) })
 	}
 	return g.Wait()
 }

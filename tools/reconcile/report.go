@@ -143,6 +143,7 @@ func (r *run) addFiles(out *Report) {
 
 func (r *run) addPayments(out *Report) {
 	var all totals
+	var lines []unknown
 	for _, s := range r.shards {
 		t := &s.totals
 		out.Summary.Payments += t.payments
@@ -153,8 +154,9 @@ func (r *run) addPayments(out *Report) {
 		for i := range t.money {
 			all.sum(&t.money[i])
 		}
-		r.addUnknown(out, s, t.orphans)
+		lines = append(lines, t.unknown...)
 	}
+	r.addUnknown(out, lines)
 	out.Money, out.Summary.IdentityHolds = all.money, !all.broken
 	slices.SortFunc(out.Money, func(a, b Completeness) int { return cmp.Compare(a.Currency, b.Currency) })
 	slices.SortFunc(out.Unsettled, func(a, b Open) int {
@@ -166,41 +168,36 @@ func (r *run) addPayments(out *Report) {
 	out.Summary.SettledUnknown = len(out.Unknown)
 }
 
-// addUnknown lists the lines of the shard's orphans.
-func (r *run) addUnknown(out *Report, s *shard, orphans map[uint64]string) {
-	if len(orphans) == 0 {
-		return
-	}
-	seen := map[event.ID]bool{}
-	var lines []noted
-	for _, chunk := range s.notes.lines {
-		for i := range chunk {
-			if _, is := orphans[chunk[i].payment]; is {
-				lines = append(lines, chunk[i])
-			}
-		}
-	}
-	slices.SortFunc(lines, func(a, b noted) int {
+// addUnknown lists lines that belong to no payment, each once.
+func (r *run) addUnknown(out *Report, lines []unknown) {
+	slices.SortFunc(lines, func(a, b unknown) int {
 		return cmp.Or(cmp.Compare(a.file, b.file), cmp.Compare(a.line, b.line), cmp.Compare(a.index, b.index))
 	})
-	wanted := map[at]string{}
-	kept := lines[:0]
+	wanted, seen := map[at]string{}, map[event.ID]bool{}
+	lines = slices.DeleteFunc(lines, func(l unknown) bool {
+		again := seen[l.id]
+		seen[l.id] = true
+		return again
+	})
 	for _, l := range lines {
-		if !seen[l.id] {
-			seen[l.id] = true
-			kept = append(kept, l)
-			wanted[at{l.file, l.place}] = ""
-		}
+		wanted[l.at] = ""
 	}
-	if len(kept) == 0 {
+	r.look(wanted)
+	for _, l := range lines {
+		out.Unknown = append(out.Unknown, Line{
+			File: r.files[l.file].name, Line: l.line, PaymentKey: l.paymentKey,
+			Reference: wanted[l.at], AmountMinor: l.amount, Currency: l.currency,
+		})
+	}
+}
+
+// look finds the references of the wanted places.
+func (r *run) look(wanted map[at]string) {
+	if len(wanted) == 0 {
 		return
 	}
-	s.notes.look(wanted)
-	for _, l := range kept {
-		out.Unknown = append(out.Unknown, Line{
-			File: r.files[l.file].name, Line: l.line, PaymentKey: orphans[l.payment],
-			Reference: wanted[at{l.file, l.place}], AmountMinor: l.amount, Currency: s.notes.currencies[l.currency],
-		})
+	for _, f := range r.files {
+		f.references.look(f.number, wanted)
 	}
 }
 
@@ -219,12 +216,7 @@ func (r *run) addReferences(out *Report) {
 			wanted[where(&a.Evidence[i])] = ""
 		}
 	}
-	if len(wanted) == 0 {
-		return
-	}
-	for _, s := range r.shards {
-		s.notes.look(wanted)
-	}
+	r.look(wanted)
 	for _, a := range out.Alerts {
 		for i := range a.Evidence {
 			a.Evidence[i].Reference = wanted[where(&a.Evidence[i])]

@@ -1,10 +1,12 @@
 package reconcile
 
 import (
+	"bytes"
 	"slices"
+	"strings"
 
-	"github.com/cespare/xxhash/v2"
-
+	"settlewatch/pipelines/join"
+	"settlewatch/schemas/event"
 	"settlewatch/schemas/money"
 	"settlewatch/schemas/payment"
 )
@@ -15,55 +17,61 @@ type totals struct {
 	broken                        bool // of a payment or a sum, the identity does not hold
 	unsettled                     []Open
 	money                         []Completeness
-	orphans                       map[uint64]string // keys of payments without a capture, by their hash
+	unknown                       []unknown
 }
 
-// standing is one life of a payment as it was judged last.
-type standing struct {
-	life       [16]byte
-	status     payment.Status
-	received   int64 // minor units
-	evidenceMs int64 // 0: no due time is known
-	key        string
-	merchant   string
-	held       string
-	sums       Completeness
+// unknown is one settlement line of a payment without a capture.
+type unknown struct {
+	at
+	id         event.ID
+	paymentKey string
+	amount     int64 // minor units
+	currency   string
 }
 
-func standingOf(p *payment.Payment) standing {
-	return standing{
-		life: [16]byte(p.Life), status: p.Status, received: p.ReceivedMinor, evidenceMs: p.GetEvidenceDueMs(),
-		key: p.PaymentKey, merchant: p.Merchant, held: p.HeldReason,
-		sums: Completeness{p.Currency, p.CapturedMinor, p.SettledMinor, p.OpenMinor, p.AlertedMinor, p.ExcludedMinor},
+// add counts the lives of one payment, and lists its lines if the last of its lives has
+// nothing that they belong to.
+func (t *totals) add(j *join.Judged) {
+	for i, p := range j.Lives {
+		// The same event may open the next life of its key: then the two count as one.
+		if last := i == len(j.Lives)-1; last || !bytes.Equal(p.Life, j.Lives[i+1].Life) {
+			t.life(p)
+		}
+	}
+	if len(j.Lives) == 0 {
+		return
+	}
+	if p := j.Lives[len(j.Lives)-1]; p.CapturedMinor == 0 && p.ReceivedMinor > 0 {
+		key := strings.Clone(j.PaymentKey)
+		j.Lines(func(l join.Line) {
+			t.unknown = append(t.unknown, unknown{
+				at: at{int32(l.Source / len(feeds)), place{l.Offset, l.Index}}, id: l.ID,
+				paymentKey: key, amount: l.AmountMinor, currency: strings.Clone(l.Currency),
+			})
+		})
 	}
 }
 
-// add counts one life of a payment. The last one of a key tells whether its lines belong
-// to nothing.
-func (t *totals) add(s *standing, last bool) {
+// life counts one life of a payment as it was judged last.
+func (t *totals) life(p *payment.Payment) {
 	t.payments++
-	switch c := &s.sums; s.status {
+	switch p.Status {
 	case payment.Status_STATUS_SETTLED:
 		t.settled++
 	case payment.Status_STATUS_OPEN, payment.Status_STATUS_HELD:
 		t.openNotDue++
 		t.unsettled = append(t.unsettled, Open{
-			PaymentKey: s.key, Merchant: s.merchant, Currency: c.Currency, AmountMinor: c.Open,
-			EvidenceDueMs: s.evidenceMs, Held: s.held,
+			PaymentKey: strings.Clone(p.PaymentKey), Merchant: strings.Clone(p.Merchant), Currency: strings.Clone(p.Currency),
+			AmountMinor: p.OpenMinor, EvidenceDueMs: p.GetEvidenceDueMs(), Held: p.HeldReason,
 		})
 	default:
 	}
-	if !s.sums.holds() {
+	sums := Completeness{p.Currency, p.CapturedMinor, p.SettledMinor, p.OpenMinor, p.AlertedMinor, p.ExcludedMinor}
+	if !sums.holds() {
 		t.broken = true
 	}
-	if last && s.sums.Captured == 0 && s.received > 0 {
-		if t.orphans == nil {
-			t.orphans = map[uint64]string{}
-		}
-		t.orphans[xxhash.Sum64String(s.key)] = s.key
-	}
-	if s.sums.Currency != "" {
-		t.sum(&s.sums)
+	if sums.Currency != "" {
+		t.sum(&sums)
 	}
 }
 
@@ -76,7 +84,9 @@ func (c *Completeness) holds() bool {
 func (t *totals) sum(c *Completeness) {
 	i := slices.IndexFunc(t.money, func(has Completeness) bool { return has.Currency == c.Currency })
 	if i < 0 {
-		t.money = append(t.money, *c)
+		added := *c
+		added.Currency = strings.Clone(c.Currency) // the text is lent
+		t.money = append(t.money, added)
 		return
 	}
 	sum := &t.money[i]
@@ -94,39 +104,5 @@ func (t *totals) sum(c *Completeness) {
 		if *part.sum, err = money.Add(*part.sum, part.add); err != nil {
 			t.broken = true // a sum that cannot be shown proves nothing
 		}
-	}
-}
-
-// lives adds up a shard's payments as they come: lives that end, and then where each
-// payment stands. A key may have several lives; only those keys are remembered.
-type lives struct {
-	totals *totals
-	byKey  map[string]*standing // the last life known, of keys of which one has ended
-}
-
-func newLives(t *totals) *lives { return &lives{t, map[string]*standing{}} }
-
-// ended takes a life that has ended. The same event may open the next life of its key:
-// then the two count as one.
-func (l *lives) ended(s standing) {
-	if before := l.byKey[s.key]; before != nil && before.life != s.life {
-		l.totals.add(before, false)
-	}
-	l.byKey[s.key] = &s
-}
-
-// last takes a life that goes on.
-func (l *lives) last(s standing) {
-	if len(l.byKey) > 0 && l.byKey[s.key] != nil {
-		l.ended(s)
-		return
-	}
-	l.totals.add(&s, true)
-}
-
-// close counts the lives that were the last of their keys.
-func (l *lives) close() {
-	for _, s := range l.byKey {
-		l.totals.add(s, true)
 	}
 }
