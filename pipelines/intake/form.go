@@ -2,6 +2,7 @@ package intake
 
 import (
 	"strconv"
+	"unsafe"
 
 	"settlewatch/schemas/event"
 )
@@ -13,6 +14,10 @@ import (
 // that what follows (the checks of the record, the event) is the same code on the
 // same data.
 //
+// Where nobody wants the hash (Decoder.SkipRawHash) nothing is written but what the event
+// has as text: names, quotes, numbers and instants are left out. A field to which the
+// record type gives no meaning is written all the same, for it stays in the event as JSON.
+//
 // Like scan it never refuses a record, it gives up: then the record is written as
 // JSON and Decode says what is the matter. Texts must be plain. A form belongs to its
 // decoder, of which it is another entrance.
@@ -20,6 +25,10 @@ type Form struct {
 	d    *Decoder
 	kind *recordType
 	head string // {"type":"…"
+	// bare are the fields of which no more than the text is written; left is at least
+	// how many bytes that has left out of the record.
+	bare fieldSet
+	left int
 }
 
 // Field is a documented field.
@@ -44,6 +53,10 @@ func (f *Form) Field(name string) (Field, bool) {
 func (f *Form) Begin() {
 	d := f.d
 	d.record.reset(nil)
+	f.bare, f.left = 0, 0
+	if d.skipsRawHash {
+		f.bare = f.kind.uses
+	}
 	d.arena = append(d.arena, f.head...)
 	d.kind, d.present = f.kind, 1<<fType
 	end := len(f.head)
@@ -63,12 +76,26 @@ func (f *Form) Has(field Field) bool { return f.d.has(fieldID(field)) }
 // Text writes a plain text, which is what Plain says is one; false if it is not an
 // ordinary one for the field.
 func (f *Form) Text(field Field, text string) bool {
-	id := fieldID(field)
-	arena := append(f.d.arena, quotedMembers[id]...)
+	d, id := f.d, fieldID(field)
+	if f.bare.has(id) {
+		start := len(d.arena)
+		d.arena = append(d.arena, text...)
+		return f.counted(id, len(quotedMembers[id])+len(`"`)) && d.fileText(id, &fields[id], span{start, len(d.arena)})
+	}
+	arena := append(d.arena, quotedMembers[id]...)
 	start := len(arena)
 	arena = append(arena, text...)
-	f.d.arena = append(arena, '"')
+	d.arena = append(arena, '"')
 	return f.filed(id, start)
+}
+
+// counted notes a field of which so many bytes are not written; false if it has been
+// before.
+func (f *Form) counted(id fieldID, left int) bool {
+	before := f.d.present
+	f.d.present |= 1 << id
+	f.left += left
+	return !before.has(id)
 }
 
 // filed files the text that was written last and begins at start.
@@ -85,6 +112,10 @@ func (f *Form) filed(id fieldID, start int) bool {
 // Amount writes a number of minor units; false if it is not an ordinary one.
 func (f *Form) Amount(field Field, minor int64) bool {
 	d, id := f.d, fieldID(field)
+	if f.bare.has(id) && fields[id].shape == shapeAmount && -fewDigits < minor && minor < fewDigits {
+		d.numbers[id] = minor
+		return f.counted(id, len(quotedMembers[id])-len(`"`)+minCardDigits)
+	}
 	start := d.open(id)
 	d.arena = strconv.AppendInt(d.arena, minor, 10)
 	end := len(d.arena)
@@ -98,6 +129,10 @@ func (f *Form) Amount(field Field, minor int64) bool {
 	d.where[id] = span{start, end}
 	return true
 }
+
+// fewDigits is an amount, in minor units, below which none can be a card number, or too
+// large.
+const fewDigits = 1e12
 
 // open writes a field's name and returns where its value begins.
 func (d *Decoder) open(id fieldID) (start int) {
@@ -113,6 +148,9 @@ func (f *Form) UTC(field Field, text string) bool {
 	size := len(text)
 	if size != second && (size != millisecond || text[second-1] != '.') || text[size-1] != 'Z' {
 		return false
+	}
+	if id := fieldID(field); f.bare.has(id) && fields[id].shape == shapeInstant {
+		return f.bareUTC(id, text)
 	}
 	whole := text[:size-1]
 	if size == millisecond {
@@ -134,6 +172,21 @@ func (f *Form) UTC(field Field, text string) bool {
 	}
 	f.d.arena = before
 	return false
+}
+
+// bareUTC is UTC of a field of which only the zone may be wanted as text.
+func (f *Form) bareUTC(id fieldID, text string) bool {
+	d := f.d
+	ms, _, ok := parseInstant(unsafe.Slice(unsafe.StringData(text), len(text))) // which is only read
+	if !ok || d.has(id) {
+		return false
+	}
+	d.numbers[id] = ms
+	if id == fBusinessTime {
+		d.arena = append(d.arena, 'Z')
+		d.zone = span{len(d.arena) - 1, len(d.arena)}
+	}
+	return f.counted(id, len(quotedMembers[id])+len(text))
 }
 
 // Value writes a value as JSON has it; false if it is not an ordinary one.
@@ -180,7 +233,7 @@ func (f *Form) UnknownMember(name string) string {
 func (f *Form) Event(lent bool) (*event.Event, bool) {
 	d := f.d
 	d.arena = append(d.arena, '}')
-	if len(d.arena) > MaxBytes {
+	if len(d.arena)+f.left > MaxBytes {
 		return nil, false
 	}
 	d.raw = d.arena

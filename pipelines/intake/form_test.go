@@ -24,9 +24,16 @@ var formTexts = []string{
 // A form's event is the one that Decode makes of the same record as JSON, byte for
 // byte; and whether it made one or gave up, no card number stays behind.
 func TestForm(t *testing.T) {
+	t.Run("whole", func(t *testing.T) { testForm(t, func(*Decoder) {}) })
+	t.Run("bare", func(t *testing.T) { testForm(t, (*Decoder).SkipRawHash) })
+}
+
+func testForm(t *testing.T, set func(*Decoder)) {
 	made := map[string]int{}
 	for feed := Authorization; feed <= Settlement; feed++ {
 		d, reader := NewDecoder(feed, testKey), NewDecoder(feed, testKey)
+		set(d)
+		set(reader)
 		var names []string
 		for name := range d.known {
 			names = append(names, name)
@@ -145,25 +152,37 @@ func formText(r *rand.Rand, id fieldID, card string) string {
 	}
 }
 
-// A form has the bound that a record has.
+// A form has the bound that a record has, whether it writes all of it or not.
 func TestFormTooLarge(t *testing.T) {
-	form := NewDecoder(Authorization, testKey).Form("authorization")
-	form.Begin()
-	for name, text := range map[string]string{
-		"acquirer": "a", "event_id": "e", "order_id": "o", "merchant_id": "m", "business_time": "2020-04-06T08:00:00Z", "currency": "CNY", "mode": "dual",
-	} {
-		if field, _ := form.Field(name); !form.Text(field, text) {
-			t.Fatal(name)
+	for _, bare := range []bool{false, true} {
+		for _, c := range []struct {
+			more int
+			ok   bool
+		}{{0, true}, {100, false}} {
+			d := NewDecoder(Authorization, testKey)
+			d.skipsRawHash = bare
+			form := d.Form("authorization")
+			form.Begin()
+			size := len(form.head) + len(`}`)
+			for name, text := range map[string]string{
+				"acquirer": "a", "event_id": "e", "order_id": "o", "merchant_id": "m", "business_time": "2020-04-06T08:00:00Z", "currency": "CNY", "mode": "dual",
+			} {
+				if field, _ := form.Field(name); !form.Text(field, text) {
+					t.Fatal(name)
+				}
+				size += len(name) + len(text) + len(`,"":""`)
+			}
+			if field, _ := form.Field("amount_minor"); !form.Amount(field, 1) {
+				t.Fatal("amount")
+			}
+			size += len(`,"amount_minor":`) + minCardDigits + len(`,"note":""`)
+			if !form.Unknown(form.UnknownMember("note"), strings.Repeat("n", MaxBytes-size+c.more)) {
+				t.Fatal("note")
+			}
+			if _, ok := form.Event(false); ok != c.ok {
+				t.Errorf("bare %v: a record of %d bytes more than 256 KiB: %v", bare, c.more, ok)
+			}
 		}
-	}
-	if field, _ := form.Field("amount_minor"); !form.Amount(field, 1) {
-		t.Fatal("amount")
-	}
-	if !form.Unknown(form.UnknownMember("note"), strings.Repeat("n", MaxBytes)) {
-		t.Fatal("note")
-	}
-	if _, ok := form.Event(false); ok {
-		t.Error("a record of more than 256 KiB")
 	}
 }
 
