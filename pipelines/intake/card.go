@@ -177,7 +177,8 @@ func enoughDigits(text []byte) bool {
 		for end < len(text) && inRun[text[end]] {
 			end++
 		}
-		if end-start < step {
+		marked := end < len(text) && (text[end] == '^' || text[end] == '=')
+		if end-start < step || end-start == step && !marked {
 			i = end
 			continue
 		}
@@ -186,7 +187,7 @@ func enoughDigits(text []byte) bool {
 				count++
 			}
 		}
-		if count > step || count == step && end < len(text) && (text[end] == '^' || text[end] == '=') {
+		if count > step || count == step && marked {
 			return true
 		}
 		i = end

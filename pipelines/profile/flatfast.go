@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"encoding/binary"
 	"strings"
 	"unsafe"
 
@@ -33,18 +34,14 @@ func (f *flattener) scan(r *row, text []byte) bool {
 	f.moved = false
 	for ; ; members++ {
 		at = skipSpaces(text, at)
-		member := ""
-		if members < len(f.names) {
-			member = f.names[members]
-		}
-		if member != "" && len(text)-at > len(member) && string(text[at:at+len(member)]) == member {
-			at += len(member)
+		if members < len(f.names) && f.names[members].stands(text, at) {
+			at += len(f.names[members].text)
 		} else {
 			var known bool
 			if at, known = f.learn(members, text, at); at == 0 {
 				return false
 			}
-			member, same = f.names[members], same && known
+			same = same && known
 		}
 		at = skipSpaces(text, at)
 		value, end := flatValue(text, at)
@@ -59,7 +56,7 @@ func (f *flattener) scan(r *row, text []byte) bool {
 			cells = cells[:n+1]
 			cells[n].value = value
 		default:
-			name := member[1 : len(member)-len(`":`)]
+			name := f.names[members].name()
 			same = same && n < len(before) && before[n].name == name
 			cells = append(cells, cell{name, value})
 		}
@@ -95,7 +92,7 @@ func (f *flattener) learn(n int, text []byte, at int) (end int, known bool) {
 	}
 	quoted := text[at : closing+1]
 	for i, other := range f.names[:min(n+1, len(f.names))] {
-		if other[:len(other)-1] == string(quoted) {
+		if other.text[:len(other.text)-1] == string(quoted) {
 			if i == n {
 				return end + 1, true
 			}
@@ -103,9 +100,42 @@ func (f *flattener) learn(n int, text []byte, at int) (end int, known bool) {
 		}
 	}
 	// Names outlive their record: errors and verdicts keep them.
-	f.names = append(f.names[:n], string(quoted)+":")
+	f.names = append(f.names[:n], newMember(string(quoted)+":"))
 	return end + 1, false
 }
+
+// memberName is a member's name as it mostly stands in a record, quoted and with its
+// colon. Of a usual length it is compared as two words that may overlap: a call for each
+// name would cost more than all the rest of it.
+type memberName struct {
+	text       string
+	head, tail uint64
+}
+
+const wordBytes = 8
+
+func newMember(text string) memberName {
+	m := memberName{text: text}
+	if size := len(text); wordBytes <= size && size <= 2*wordBytes {
+		m.head = binary.LittleEndian.Uint64([]byte(text))
+		m.tail = binary.LittleEndian.Uint64([]byte(text[size-wordBytes:]))
+	}
+	return m
+}
+
+// stands tells whether text has the name at a place, and something behind it.
+func (m *memberName) stands(text []byte, at int) bool {
+	size := len(m.text)
+	if len(text)-at <= size {
+		return false
+	}
+	if m.head == 0 { // of another length: a head begins with a quote
+		return string(text[at:at+size]) == m.text
+	}
+	return binary.LittleEndian.Uint64(text[at:]) == m.head && binary.LittleEndian.Uint64(text[at+size-wordBytes:]) == m.tail
+}
+
+func (m *memberName) name() string { return m.text[1 : len(m.text)-len(`":`)] }
 
 // skipSpaces needs no bound: the record ends with a brace.
 func skipSpaces(text []byte, at int) int {

@@ -22,9 +22,8 @@ const (
 type flattener struct {
 	path  []byte
 	leafs int
-	// names are those of the last record that was scanned, quoted and with
-	// their colons.
-	names []string
+	// names are those of the last record that was scanned.
+	names []memberName
 	// moved: not all of them had a cell.
 	moved bool
 }
