@@ -8,7 +8,8 @@ import (
 )
 
 // parts is the event and those of its messages that many records have, so that
-// they are one allocation, or none.
+// they are one allocation, or none. Of memory that is lent again, what a record has is
+// emptied, and the rest is not pointed to.
 type parts struct {
 	event      event.Event
 	amounts    event.Amounts
@@ -49,7 +50,7 @@ func (d *Decoder) fill(kind *recordType, lent bool) *event.Event {
 	b := builder{Decoder: d, kind: kind}
 	if lent {
 		b.parts, b.text = &d.lent, unsafe.String(unsafe.SliceData(d.arena), len(d.arena))
-		*b.parts = parts{}
+		b.event, b.amounts, b.provenance, b.parties = event.Event{}, event.Amounts{}, event.Provenance{}, event.Parties{}
 	} else {
 		b.parts, b.text = new(parts), string(d.arena)
 	}
@@ -150,6 +151,7 @@ func (b *builder) fillCard() {
 		return
 	}
 	c := &b.parts.card
+	*c = event.Card{}
 	c.Bin, c.Last4 = b.cardEnds()
 	if b.mac != nil {
 		b.mac.Reset()
@@ -240,6 +242,7 @@ func (b *builder) fillAmounts() {
 		a.TransactionMinor = b.optional(fAmount)
 	}
 	if b.uses(fFee) {
+		b.parts.fee = event.Fee{}
 		b.parts.fee.AmountMinor = b.numbers[fFee]
 		b.fees[0] = &b.fee
 		a.Fees = b.fees[:]
@@ -250,6 +253,7 @@ func (b *builder) fillAmounts() {
 func (b *builder) fillResponse() {
 	if code := b.string(fResponseCode); code != "" {
 		r := &b.response
+		*r = event.Response{}
 		r.Code, r.Namespace, r.Class = code, "de39", string(b.class)
 		b.event.Response = r
 	}
@@ -269,6 +273,7 @@ func (b *builder) fillReferences() {
 	}{{fRRN, "rrn"}, {fSTAN, "stan"}, {fOrderID, "order"}} {
 		if b.uses(r.id) {
 			reference := &b.references[n]
+			*reference = event.Reference{}
 			reference.Type, reference.Value, reference.Scope = r.name, b.string(r.id), b.string(fAcquirer)
 			b.list[n] = reference
 			n++
@@ -277,6 +282,7 @@ func (b *builder) fillReferences() {
 	b.event.References = b.list[:n:n]
 	if b.uses(fCaptureID) || b.uses(fSequence) || b.uses(fFinal) {
 		c := &b.capture
+		*c = event.CaptureRef{}
 		c.Id, c.Sequence, c.Final = b.string(fCaptureID), uint32(b.word(fSequence, 0)), b.flag(fFinal)
 		b.event.Capture = c
 	}
@@ -287,6 +293,7 @@ func (b *builder) fillLine() {
 		return
 	}
 	line := &b.line
+	*line = event.Line{}
 	line.BatchId, line.LineId, line.FileId = b.string(fBatchID), b.string(fLineID), b.string(fFileID)
 	line.Occurrence = uint32(b.occurrence())
 	if b.uses(fTakesBackLineID) {
@@ -303,6 +310,7 @@ func (b *builder) fillLine() {
 }
 
 func (b *builder) fillTime() {
+	b.time = event.Time{}
 	if b.uses(fBusinessTime) {
 		b.businessMs = b.numbers[fBusinessTime]
 		b.time.BusinessMs = &b.businessMs

@@ -113,8 +113,14 @@ func known[E ~int32](value E, names map[int32]string) E {
 }
 
 // newFact takes from the event what the join works with.
-func newFact(e *event.Event) pendingFact {
-	f := pendingFact{fact: fact{
+func newFact(e *event.Event) (f pendingFact) {
+	f.read(e, nil)
+	return f
+}
+
+// read is newFact into memory that is there. Names is room for what hexName makes.
+func (f *pendingFact) read(e *event.Event, names *[]byte) {
+	*f = pendingFact{fact: fact{
 		id: idOf(e.Id), replaces: idOf(e.Replaces),
 		kind: known(e.Kind, event.Kind_name), operation: known(e.Operation, event.Operation_name),
 		outcome: known(e.Outcome, event.Outcome_name), mode: known(e.Mode, event.Mode_name),
@@ -125,7 +131,7 @@ func newFact(e *event.Event) pendingFact {
 		f.capture = c.Id
 	}
 	if f.kind == event.Kind_KIND_CAPTURE && f.capture == "" {
-		f.capture = f.id.String() // a capture without an id of its own is itself
+		f.capture = hexName(names, f.id) // a capture without an id of its own is itself
 	}
 	if l := e.Line; l != nil {
 		f.takesBack = idOf(l.TakesBack)
@@ -149,7 +155,6 @@ func newFact(e *event.Event) pendingFact {
 			f.settlement, f.hasDate = *t.SettlementDate, true
 		}
 	}
-	return f
 }
 
 func (f *pendingFact) addAmounts(a *event.Amounts) {

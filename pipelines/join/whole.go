@@ -22,6 +22,7 @@ import (
 type Whole struct {
 	s     *State // holds the terms and one payment at a time, and no table
 	piles [pileCount]pile
+	names []byte // see hexName
 	apart apart
 	// Of the payment that is judged.
 	group         int
@@ -55,7 +56,8 @@ type At struct {
 // of their places.
 func (w *Whole) Take(at At, arrivalMs int64, e *event.Event) {
 	f := &w.s.incoming
-	*f = newFact(e)
+	w.names = w.names[:0]
+	f.read(e, &w.names)
 	f.source, f.offset, f.index = at.Source, at.Offset, at.Index
 	f.arrival, f.effective = arrivalMs, arrivalMs
 	hash := hashKey(event.PaymentKey(e.PaymentKey))
@@ -100,13 +102,13 @@ func (j *Judged) Lines(visit func(Line)) {
 // payment. The events are gone then. An error is visit's, or final.
 func (w *Whole) Judge(moment int64, visit func(*Judged) error) error {
 	for i := range w.piles {
-		w.apart.take(w.piles[i])
+		w.apart.take(&w.piles[i])
 		for p := range w.apart.payments {
 			if err := w.judge(&w.apart.payments[p], moment, visit); err != nil {
 				return err
 			}
 		}
-		w.piles[i] = nil
+		w.piles[i] = pile{}
 	}
 	return nil
 }

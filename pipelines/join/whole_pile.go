@@ -14,7 +14,10 @@ import (
 //	key      text
 //	currency
 //	event    packed as a pending fact whose template has nothing but that currency
-type pile [][]byte
+type pile struct {
+	last []byte // of the chunks, which is not yet among the full ones
+	full [][]byte
+}
 
 const (
 	pileBits  = 8
@@ -29,30 +32,32 @@ const (
 
 // add copies the event.
 func (p *pile) add(key string, hash uint32, f *pendingFact) {
-	last := len(*p) - 1
-	if last < 0 || cap((*p)[last])-len((*p)[last]) < pileEntryMost {
-		size := pileChunkFirst
-		if last >= 0 {
-			size = min(pileChunkLast, 2*cap((*p)[last]))
-		}
-		*p = append(*p, make([]byte, 0, size))
-		last++
+	if cap(p.last)-len(p.last) < pileEntryMost {
+		p.another()
 	}
 	t := template{currency: f.currency}
-	b := (*p)[last]
-	at := len(b)
-	b = append(b, make([]byte, pileHeaderBytes)...)
-	b = appendText(b, key)
+	at := len(p.last)
+	b := appendText(append(p.last, 0, 0, 0, 0, 0, 0, 0, 0), key)
 	b = appendCurrency(b, t.currency)
 	b = appendPending(b, f, &t)
 	binary.LittleEndian.PutUint32(b[at:], uint32(len(b)-at-pileHeaderBytes))
 	binary.LittleEndian.PutUint32(b[at+4:], hash)
-	(*p)[last] = b
+	p.last = b
+}
+
+// another begins a chunk.
+func (p *pile) another() {
+	size := pileChunkFirst
+	if p.last != nil {
+		p.full = append(p.full, p.last)
+		size = min(pileChunkLast, 2*cap(p.last))
+	}
+	p.last = make([]byte, 0, size)
 }
 
 // apart is a pile taken apart into payments. Its memory is used again for the next.
 type apart struct {
-	chunks   pile
+	chunks   [][]byte
 	entries  []entryPlace
 	payments []together
 	index    []int32 // open addressing by hash: 1 + the number of a payment
@@ -75,9 +80,9 @@ type together struct {
 }
 
 // take takes a pile apart.
-func (a *apart) take(p pile) {
-	a.chunks, a.entries, a.payments = p, a.entries[:0], a.payments[:0]
-	for c, chunk := range p {
+func (a *apart) take(p *pile) {
+	a.chunks, a.entries, a.payments = append(p.full, p.last), a.entries[:0], a.payments[:0]
+	for c, chunk := range a.chunks {
 		for at := 0; at < len(chunk); {
 			size := binary.LittleEndian.Uint32(chunk[at:])
 			at += pileHeaderBytes

@@ -7,7 +7,7 @@ import (
 )
 
 // finish adds what the documented record cannot say.
-func (k *maker) finish(recipe *recipe, e *event.Event, record Record) (Record, *intake.DecodeError) {
+func (k *maker) finish(recipe *recipe, e *event.Event, record *Record) *intake.DecodeError {
 	if e.Provenance == nil {
 		e.Provenance = &event.Provenance{}
 	}
@@ -17,21 +17,21 @@ func (k *maker) finish(recipe *recipe, e *event.Event, record Record) (Record, *
 		t := &targets[rule.target]
 		text, reason, detail := k.text(rule.value)
 		if reason == "" && text != "" {
-			reason, detail = k.extra(t, rule.value, text, e, &record)
+			reason, detail = k.extra(t, rule.value, text, e, record)
 			arrived = arrived || t.class == classArrival
 		}
 		if reason != "" {
-			return record, refuse(rule.value.name(t.name), reason, detail)
+			return refuse(rule.value.name(t.name), reason, detail)
 		}
 	}
 	if arrived || k.kafka {
-		return record, nil
+		return nil
 	}
 	if e.Time == nil || e.Time.BusinessMs == nil {
-		return record, refuse("arrival", intake.ReasonMissingField, "the record has neither an arrival nor a business time")
+		return refuse("arrival", intake.ReasonMissingField, "the record has neither an arrival nor a business time")
 	}
 	record.ArrivalMs = e.Time.GetBusinessMs()
-	return record, nil
+	return nil
 }
 
 func (k *maker) extra(t *target, v *value, text string, e *event.Event, record *Record) (intake.Reason, string) {

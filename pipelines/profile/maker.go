@@ -265,13 +265,15 @@ func (k *maker) event(recipe *recipe) (Record, *intake.DecodeError) {
 			return Record{}, k.located(recipe, err)
 		}
 		k.events[0] = e
-		return k.finish(recipe, e, Record{Feed: feed, Events: k.events[:]})
+		record := Record{Feed: feed, Events: k.events[:]}
+		return record, k.finish(recipe, e, &record)
 	}
 	e, err := k.decoders[feed].Decode(k.json)
 	if err != nil {
 		return Record{}, k.located(recipe, err)
 	}
-	return k.finish(recipe, e, Record{Feed: feed, Events: []*event.Event{e}})
+	record := Record{Feed: feed, Events: []*event.Event{e}}
+	return record, k.finish(recipe, e, &record)
 }
 
 // located is intake's error with the column in the place of the JSON pointer.

@@ -102,22 +102,14 @@ func (k *maker) planned(r *row) ([]Record, bool) {
 		p.form.GiveUp()
 		return nil, false
 	}
-	record := Record{Feed: p.feed}
+	records := k.batches[:]
 	if k.lends {
 		k.events[0] = e
-		record.Events = k.events[:]
+		records[0] = Record{Feed: p.feed, Events: k.events[:]}
 	} else {
-		record.Events = []*event.Event{e}
+		records = []Record{{Feed: p.feed, Events: []*event.Event{e}}}
 	}
-	record, err := k.finish(p.recipe, e, record)
-	switch {
-	case err != nil:
-		return nil, false
-	case !k.lends:
-		return []Record{record}, true
-	}
-	k.batches[0] = record
-	return k.batches[:], true
+	return records, k.finish(p.recipe, e, &records[0]) == nil
 }
 
 // compose fills the form.
