@@ -298,18 +298,9 @@ func (b *bucket) reindex(n int) {
 	}
 }
 
-// pack appends the snapshot form of the bucket: the commit it is of, and the payments,
-// each behind its length. An array that is mostly empty, as after a day on which much
-// ended, is given back.
-func (b *bucket) pack(out []byte, sequence uint64) []byte {
+// trim gives back an array that is mostly empty, as after a day on which much ended.
+func (b *bucket) trim() {
 	if live := len(b.array) - int(b.dead); live+live/2 < cap(b.array) {
 		b.compact(slices.Grow([]byte(nil), live+live/8))
 	}
-	out = binary.AppendUvarint(out, sequence)
-	for e := range b.entries() {
-		p := e.payload()
-		out = binary.AppendUvarint(out, uint64(len(p)))
-		out = append(out, p...)
-	}
-	return out
 }

@@ -12,13 +12,14 @@ import (
 )
 
 // A commit rewrites snapshotShare times as much of the snapshot as it logs, and at
-// least minSnapshotBytes, where there is something to rewrite: so the ring holds
-// about that share of the state itself. A commit without changes, which comes when
+// least minSnapshotBytes, where there is something to rewrite: so the ring is at most
+// about as large as the snapshot. More would be rewritten for a smaller ring, and
+// condensing is what a commit costs. A commit without changes, which comes when
 // the log is silent, rewrites silentBytes for every payment that the state holds,
 // and after a few minutes the ring is empty.
 const (
 	minSnapshotBytes = 64 << 10
-	snapshotShare    = 3
+	snapshotShare    = 1
 	silentBytes      = 1
 )
 
@@ -65,9 +66,13 @@ type meta struct {
 	AlertsOnly bool `json:"alerts_only,omitempty"`
 }
 
-// StateFormat counts the versions of the stored form. A state of another version
-// is not read: it is rebuilt from the log.
-const StateFormat = 3
+// StateFormat counts the versions of the stored form. A state of a version before
+// oldestFormat is not read: it is rebuilt from the log. Buckets say themselves which
+// form they have, so that a state of StateFormat 3 becomes one of 4 bucket by bucket.
+const (
+	StateFormat  = 4
+	oldestFormat = 3
+)
 
 // ErrNewerState is a stored state that a newer binary wrote.
 var ErrNewerState = errors.New("stored state is of a newer version")
@@ -80,7 +85,7 @@ func (m *meta) readable() error {
 	switch {
 	case m.Format > StateFormat:
 		return fmt.Errorf("format %d, this binary has %d: %w", m.Format, StateFormat, ErrNewerState)
-	case m.Format < StateFormat:
+	case m.Format < oldestFormat:
 		return fmt.Errorf("format %d, this binary has %d: %w", m.Format, StateFormat, ErrOlderState)
 	case m.Buckets != bucketCount:
 		return fmt.Errorf("%d buckets, this binary has %d: %w", m.Buckets, bucketCount, ErrNewerState)
@@ -96,8 +101,9 @@ type Recorder struct {
 	share int // bytes of the snapshot that a commit rewrites, for each that it logs
 	least int // and at least
 
-	memory  []byte // of the last commit's buckets
-	buckets []Bucket
+	memory    []byte // of the last commit's buckets
+	buckets   []Bucket
+	condenser condenser
 }
 
 // NewRecorder goes on with the rolling snapshot where the stored one stands.
@@ -124,7 +130,8 @@ func (r *Recorder) Commit(sequence uint64, position Position) (Changes, error) {
 		b.waiting = false
 		// An empty bucket too: the ring may hold older changes of what was in it.
 		start := len(r.memory)
-		r.memory = b.pack(r.memory, sequence)
+		b.trim()
+		r.memory = r.condenser.bucket(r.memory, b, sequence)
 		value := r.memory[start:len(r.memory):len(r.memory)]
 		budget -= len(value)
 		c.Buckets = append(c.Buckets, Bucket{Index: index, Value: value})
@@ -201,6 +208,7 @@ func Load(metaBytes []byte, buckets []Bucket, ring [][]byte) (*State, Position, 
 			return nil, Position{}, fmt.Errorf("apply delta %d of the ring: %w", i, err)
 		}
 	}
+	t.expander = nil
 	if t.checksum != m.Checksum || t.count != m.Payments {
 		return nil, Position{}, fmt.Errorf("%d payments with checksum %x, stored are %d with %x: %w",
 			t.count, t.checksum, m.Payments, m.Checksum, ErrInconsistent)

@@ -30,6 +30,7 @@ type table struct {
 	count    int
 	room     []byte // a payment on its way into its bucket
 	ahead    ahead
+	expander *expander // of a stored state that loads
 
 	delta delta
 	// unstored: nobody asks for what changed.
@@ -206,13 +207,10 @@ func checksumFrom(packed []byte, at int) (sum uint64) {
 
 // loadBucket loads a bucket of the snapshot.
 func (t *table) loadBucket(index int, value []byte) error {
-	u := unpacker{b: value}
-	t.at[index] = u.uvarint()
-	for u.err == nil && len(u.b) > 0 {
-		packed := u.bytes(u.uvarint())
-		if u.err != nil {
-			break
-		}
+	if t.expander == nil {
+		t.expander = new(expander)
+	}
+	sequence, err := t.expander.bucket(value, func(packed []byte) error {
 		key, err := packedKey(packed)
 		if err != nil {
 			return err
@@ -223,8 +221,10 @@ func (t *table) loadBucket(index int, value []byte) error {
 		}
 		b, slot := t.find(key, hash)
 		t.put(b, slot, hash, packed, 0)
-	}
-	return u.err
+		return nil
+	})
+	t.at[index] = sequence
+	return err
 }
 
 // all payments by key, bucket by bucket. What it gives lasts until the table changes.

@@ -64,7 +64,7 @@ func TestATableIsAMap(t *testing.T) {
 			}
 		}
 		again := newTable()
-		if err := again.loadBucket(7, one.buckets[7].pack(nil, 1)); err != nil {
+		if err := again.loadBucket(7, new(condenser).bucket(nil, &one.buckets[7], 1)); err != nil {
 			t.Fatal(err)
 		}
 		for _, got := range []*table{one, other, again} {
