@@ -29,14 +29,20 @@ const (
 
 // Need is what a row of the scale measurement will take, about.
 type Need struct {
-	Bytes int64
-	Time  time.Duration
-	// Fits is how many payments of the kind the given memory holds.
-	Fits int64
+	MemoryBytes, DiskBytes int64
+	Time                   time.Duration
+	// each payment's bytes of memory, and its events.
+	each, perPayment float64
 }
 
+// Room is what there is for a measurement.
+type Room struct{ MemoryBytes, DiskBytes int64 }
+
+// Fits tells whether there is enough of both.
+func (n Need) Fits(in Room) bool { return n.MemoryBytes <= in.MemoryBytes && n.DiskBytes <= in.DiskBytes }
+
 // Need estimates from the rows that were measured before.
-func (p ScalePlan) Need(before []ScaleResult, availableBytes int64) Need {
+func (p ScalePlan) Need(before []ScaleResult) Need {
 	each, rate := float64(guessOpenBytes), float64(guessPerSecond)
 	if p.Settled {
 		each = guessSettledBytes
@@ -56,10 +62,18 @@ func (p ScalePlan) Need(before []ScaleResult, availableBytes int64) Need {
 		seconds += drainSeconds
 	}
 	return Need{
-		Bytes: fixedBytes + int64(each*float64(p.Payments)),
-		Time:  time.Duration(seconds * float64(time.Second)),
-		Fits:  max(0, int64(float64(availableBytes-fixedBytes)/each)),
+		MemoryBytes: fixedBytes + int64(each*float64(p.Payments)),
+		DiskBytes:   diskBytesRest + (fill+extra)*diskBytesEvent,
+		Time:        time.Duration(seconds * float64(time.Second)),
+		each:        each, perPayment: float64(fill) / float64(max(p.Payments, 1)),
 	}
+}
+
+// payments of the kind that the room holds.
+func (n Need) payments(in Room) int64 {
+	memory := float64(in.MemoryBytes-fixedBytes) / n.each
+	disk := float64(in.DiskBytes-diskBytesRest) / (n.perPayment * diskBytesEvent)
+	return int64(max(0, min(memory, disk)))
 }
 
 // AvailableBytes is the memory that processes could take.
@@ -77,19 +91,20 @@ func AvailableBytes() (int64, error) {
 	return 0, fmt.Errorf("read the free memory: /proc/meminfo does not say")
 }
 
-// What one event of a live load leaves on the disk: in the raw topic and in the payment
-// log, and in Redis's file until it is rewritten. The rest is for alerts and logs, and
-// for the others on that disk.
+// What one event leaves on the disk: in the raw topic and in the payment log, and in
+// Redis's file until it is rewritten. The rest is for alerts and logs, and for the others
+// on that disk.
 const (
 	diskBytesBroker = 200
 	diskBytesRedis  = 250
+	diskBytesEvent  = diskBytesBroker + diskBytesRedis
 	diskBytesRest   = 2 << 30
 )
 
 // diskBytes is what a load of that length leaves on the disk, about.
 func (p LatencyPlan) diskBytes(d time.Duration) int64 {
 	events := p.EventsPerSecond * (latencyWarmUp + d).Seconds()
-	return diskBytesRest + int64(events*(diskBytesBroker+diskBytesRedis))
+	return diskBytesRest + int64(events*diskBytesEvent)
 }
 
 // FitsOnDisk is an error where so many free bytes are too few for the load. It says how
@@ -115,13 +130,14 @@ func FreeDiskBytes(dir string) (int64, error) {
 	return int64(s.Bavail) * int64(s.Bsize), nil
 }
 
-// Skip is the row of a plan that memory has no room for.
-func (p ScalePlan) Skip(n Need, availableBytes int64) ScaleResult {
+// Skip is the row of a plan that there is no room for.
+func (p ScalePlan) Skip(n Need, in Room) ScaleResult {
 	const gib = 1 << 30
 	return ScaleResult{
 		Payments: p.Payments, Settled: p.Settled, LogPartitions: p.LogPartitions, Joiners: p.Joiners, Cluster: p.Cluster,
-		Skipped: fmt.Sprintf("does not fit: it needs about %.0f GiB, %.0f GiB are free; about %d million would fit",
-			float64(n.Bytes)/gib, float64(availableBytes)/gib, n.Fits/1_000_000),
+		Skipped: fmt.Sprintf("does not fit: it needs about %.0f GiB of memory and %.0f of disk, %.0f and %.0f are free; about %.1f million would fit",
+			float64(n.MemoryBytes)/gib, float64(n.DiskBytes)/gib, float64(in.MemoryBytes)/gib, float64(in.DiskBytes)/gib,
+			float64(n.payments(in))/1e6),
 	}
 }
 

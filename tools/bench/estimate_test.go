@@ -29,6 +29,33 @@ func TestLoadFitsOnDisk(t *testing.T) {
 	}
 }
 
+func TestRowFitsMemoryAndDisk(t *testing.T) {
+	p := ScalePlan{Payments: 10_000_000, LogPartitions: 4, Joiners: 1}
+	need := p.Need(nil)
+	enough := Room{MemoryBytes: need.MemoryBytes, DiskBytes: need.DiskBytes}
+	if !need.Fits(enough) {
+		t.Errorf("%+v does not fit into what it needs", need)
+	}
+	for _, less := range []Room{{enough.MemoryBytes - 1, enough.DiskBytes}, {enough.MemoryBytes, enough.DiskBytes - 1}} {
+		if need.Fits(less) {
+			t.Errorf("%+v fits into %+v", need, less)
+		}
+	}
+	// The number that is named fits, whichever of both is short.
+	for _, half := range []Room{{enough.MemoryBytes / 2, enough.DiskBytes}, {enough.MemoryBytes, enough.DiskBytes / 2}} {
+		fewer := p
+		fewer.Payments = need.payments(half)
+		if now := fewer.Need(nil); fewer.Payments < p.Payments/4 || !now.Fits(half) {
+			t.Errorf("%d payments would fit into %+v, but need %+v", fewer.Payments, half, now)
+		}
+	}
+	// A row that was measured tells more than the guess.
+	measured := []ScaleResult{{Payments: p.Payments, FillPerSecond: 400_000, JoinerPeakBytes: 300, RedisPeakBytes: 130}}
+	if now := p.Need(measured); now.MemoryBytes >= need.MemoryBytes || now.Time >= need.Time {
+		t.Errorf("%+v before, %+v by what was measured", need, now)
+	}
+}
+
 func TestFreeDiskBytes(t *testing.T) {
 	if free, err := FreeDiskBytes(t.TempDir()); err != nil || free <= 0 {
 		t.Errorf("%d bytes, %v", free, err)

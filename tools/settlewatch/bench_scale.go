@@ -64,8 +64,8 @@ partition a joiner that was killed and started again publishes the first alert.
 
 Sizes are measured with four partitions, one joiner and one Redis. Then, with the size
 of --shapes and without waiting for the ring, other numbers of partitions and joiners,
-and a Redis Cluster of three. A row that does not fit into the free memory is said so,
-with the number that would. How long all of it takes, about, is said at the beginning;
+and a Redis Cluster of three. A row for which memory or disk has no room is said so,
+with the number that would fit. How long all of it takes, about, is said at the beginning;
 the figures of a row when it was measured; and the table at the end, which a row that
 fails, or Ctrl-C, only shortens.
 
@@ -122,23 +122,31 @@ func (f scaleFlags) plans() []bench.ScalePlan {
 }
 
 func runScale(ctx context.Context, f scaleFlags, out io.Writer) error {
-	free, err := bench.AvailableBytes()
+	memory, err := bench.AvailableBytes() // before anything of ours runs
 	if err != nil {
 		return err
 	}
-	return withBench(ctx, f.benchPlace, "", func(s *screen, _ string, b *bench.Bench) error {
-		return measureRows(ctx, f, free, s, out, b.RunScale)
+	return withBench(ctx, f.benchPlace, "", func(s *screen, dir string, b *bench.Bench) error {
+		room := func() (bench.Room, error) {
+			disk, err := bench.FreeDiskBytes(dir)
+			return bench.Room{MemoryBytes: memory, DiskBytes: disk}, err
+		}
+		return measureRows(ctx, f, room, s, out, b.RunScale)
 	})
 }
 
-// measureRows runs every plan that fits into free bytes. Each row is told when it is
+// measureRows runs every plan for which there is room. Each row is told when it is
 // there, and the table shows what was measured also where a later row ends it all: an
 // hour may lie before that.
 func measureRows(
-	ctx context.Context, f scaleFlags, free int64, s *screen, out io.Writer,
+	ctx context.Context, f scaleFlags, room func() (bench.Room, error), s *screen, out io.Writer,
 	run func(context.Context, bench.ScalePlan) (bench.ScaleResult, error),
 ) (err error) {
 	plans := f.plans()
+	free, err := room()
+	if err != nil {
+		return err
+	}
 	s.say("%d rows, about %s on two cores that have nothing else to do", len(plans), restOf(plans, nil, free))
 	var rows []bench.ScaleResult
 	defer func() {
@@ -148,12 +156,16 @@ func measureRows(
 	}()
 	exact := true
 	for n, plan := range plans {
-		need := plan.Need(rows, free)
+		// The disk again: what a row has written is not gone at once.
+		if free, err = room(); err != nil {
+			return err
+		}
+		need := plan.Need(rows)
 		s.say("row %d of %d: %d payments, settled %t, %d partitions, %d joiners, cluster %t; about %s for it, %s for all that is left",
 			n+1, len(plans), plan.Payments, plan.Settled, plan.LogPartitions, plan.Joiners, plan.Cluster,
 			need.Time.Round(time.Minute), restOf(plans[n:], rows, free))
 		r := plan.Skip(need, free)
-		if need.Bytes <= free {
+		if need.Fits(free) {
 			r, err = run(ctx, plan)
 			s.done()
 			tellRow(s, r)
@@ -207,10 +219,10 @@ func tellRow(s *screen, r bench.ScaleResult) {
 }
 
 // restOf is how long the rows that are left will take.
-func restOf(plans []bench.ScalePlan, before []bench.ScaleResult, free int64) time.Duration {
+func restOf(plans []bench.ScalePlan, before []bench.ScaleResult, free bench.Room) time.Duration {
 	var sum time.Duration
 	for _, p := range plans {
-		if need := p.Need(before, free); need.Bytes <= free {
+		if need := p.Need(before); need.Fits(free) {
 			sum += need.Time
 		}
 	}

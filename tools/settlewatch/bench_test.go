@@ -26,8 +26,9 @@ func TestScaleShowsWhatWasMeasured(t *testing.T) {
 	errStopped := errors.New("stopped by hand")
 	stop(errStopped)
 
+	ample := func() (bench.Room, error) { return bench.Room{MemoryBytes: 1 << 40, DiskBytes: 1 << 40}, nil }
 	var out, messages strings.Builder
-	err := measureRows(ctx, f, 1<<40, &screen{out: &messages}, &out, measure)
+	err := measureRows(ctx, f, ample, &screen{out: &messages}, &out, measure)
 	if !errors.Is(err, errStopped) {
 		t.Errorf("the run ends with %v", err)
 	}
@@ -40,7 +41,7 @@ func TestScaleShowsWhatWasMeasured(t *testing.T) {
 	// Nothing was measured: there is no table.
 	out.Reset()
 	f.open = counts{3000}
-	if err := measureRows(ctx, f, 1<<40, &screen{out: &messages}, &out, measure); !errors.Is(err, errStopped) || out.Len() > 0 {
+	if err := measureRows(ctx, f, ample, &screen{out: &messages}, &out, measure); !errors.Is(err, errStopped) || out.Len() > 0 {
 		t.Errorf("%v, %s", err, &out)
 	}
 }

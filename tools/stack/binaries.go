@@ -54,6 +54,9 @@ func Binaries(ctx context.Context, services []string, progress func(what string,
 
 // beside returns the executables in a folder, or nil if one is missing.
 func beside(dir string, services []string) map[string]string {
+	if dir == "" { // not the working folder: nobody named it
+		return nil
+	}
 	paths := map[string]string{}
 	for _, name := range services {
 		path := filepath.Join(dir, name)

@@ -65,7 +65,10 @@ func TestBinariesBesideThisProgram(t *testing.T) {
 	path := filepath.Join(filepath.Dir(self), "beside")
 	write(t, path, "#!/bin/sh\n")
 	t.Cleanup(func() { _ = os.Remove(path) })
-	t.Chdir(t.TempDir())
+	working := t.TempDir()
+	write(t, filepath.Join(working, "beside"), "#!/bin/sh\n") // which nobody named
+	t.Chdir(working)
+	t.Setenv("SETTLEWATCH_BIN", "")
 	paths, err := stack.Binaries(t.Context(), []string{"beside"}, nil)
 	if err != nil || paths["beside"] != path {
 		t.Fatalf("got %v, %v", paths, err)
