@@ -39,7 +39,9 @@ type Need struct {
 type Room struct{ MemoryBytes, DiskBytes int64 }
 
 // Fits tells whether there is enough of both.
-func (n Need) Fits(in Room) bool { return n.MemoryBytes <= in.MemoryBytes && n.DiskBytes <= in.DiskBytes }
+func (n Need) Fits(in Room) bool {
+	return n.MemoryBytes <= in.MemoryBytes && n.DiskBytes <= in.DiskBytes
+}
 
 // Need estimates from the rows that were measured before.
 func (p ScalePlan) Need(before []ScaleResult) Need {
