@@ -163,6 +163,7 @@ func (s *benchState) commit(b *testing.B) {
 		b.Fatal(err)
 	}
 	s.sent += len(c.Delta) + len(c.Meta)
+	defer s.recorder.Stored()
 	s.meta, s.ring = c.Meta, append(s.ring, bytes.Clone(c.Delta))
 	for _, x := range c.Buckets {
 		s.sent += len(x.Value)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"settlewatch/pipelines/hop"
 	"settlewatch/schemas/event"
@@ -122,7 +121,7 @@ func (r *Recorder) Commit(sequence uint64, position Position) (Changes, error) {
 	c := Changes{Delta: t.delta.take(sequence), Buckets: r.buckets[:0]}
 	t.sequence = sequence + 1
 	size := t.waitingBytes(budget)
-	r.memory = slices.Grow(reuse(r.memory, size), size)
+	r.memory = lend(r.memory, size)
 	written := 0
 	for ; written < len(t.queue) && budget > 0; written++ {
 		index := int(t.queue[written])
@@ -145,6 +144,14 @@ func (r *Recorder) Commit(sequence uint64, position Position) (Changes, error) {
 	var err error
 	c.Meta, err = r.state.encodeMeta(position)
 	return c, err
+}
+
+// Stored says that the last commit is stored: its memory may serve other partitions.
+// Without it, all is as it would be, but for memory.
+func (r *Recorder) Stored() {
+	r.memory = giveBack(r.memory)
+	clear(r.buckets)
+	r.state.payments.delta.stored()
 }
 
 // waitingBytes is how many bytes the buckets take, about, that a commit with this budget writes:

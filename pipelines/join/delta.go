@@ -49,7 +49,7 @@ type newHead struct {
 // head makes room for the sequence.
 func (d *delta) head() {
 	if len(d.bytes) == 0 {
-		d.bytes = append(d.bytes, make([]byte, sequenceBytes)...)
+		d.bytes = append(lend(d.bytes, sequenceBytes), make([]byte, sequenceBytes)...)
 	}
 }
 
@@ -90,20 +90,15 @@ func (d *delta) take(sequence uint64) []byte {
 	d.head()
 	binary.LittleEndian.PutUint64(d.bytes, sequence)
 	taken := d.bytes
-	d.bytes, d.count = reuse(d.bytes, len(taken)), 0
+	d.bytes, d.count = d.bytes[:0], 0
 	return taken
 }
 
-// keptBytes is how much memory is used again in any case: what a usual commit needs.
-const keptBytes = 2 << 20
-
-// reuse is memory for the next commit, of which this one took so much. In a backlog
-// all commits are large; behind it a partition gives back what it does not need.
-func reuse(b []byte, taken int) []byte {
-	if cap(b) > keptBytes && taken < cap(b)/8 {
-		return nil
+// stored: what was taken is not needed any more.
+func (d *delta) stored() {
+	if len(d.bytes) == 0 {
+		d.bytes = giveBack(d.bytes)
 	}
-	return b[:0]
 }
 
 // A Change is one change of a delta.

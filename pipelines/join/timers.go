@@ -12,7 +12,7 @@ import (
 // timers say which of a group's payments is to be judged next: in the order
 // (moment, payment key), which must not depend on anything else.
 //
-// A timer is a moment and the hash of a payment's key. Whether it still holds, the
+// A timer is a moment and the hash of a payment's key, as far as it places the payment. Whether it still holds, the
 // payment says when the moment comes: one whose next moment is another by then
 // has a timer of its own there. So setting a timer writes to one place, and none
 // is ever looked for to be moved. Far timers lie in slots of a quarter of an hour,
@@ -43,9 +43,22 @@ type timerSlot struct {
 	chunks [][]farTimer
 }
 
-// A farTimer is a timer in 12 bytes: milliseconds from its slot's begin, and the
-// hash in two parts.
-type farTimer struct{ offset, high, low uint32 }
+// A farTimer is a timer in eight bytes: of the hash the bucket and the low half, which
+// are all that is looked at, and the milliseconds from its slot's begin.
+type farTimer uint64
+
+// A farTimer has no bit to spare.
+const _ = uint(64 - bucketBits - 32 - slotShift)
+
+func farTimerOf(moment int64, hash uint64) farTimer {
+	return farTimer(hash>>(64-bucketBits)<<(64-bucketBits) | uint64(uint32(hash))<<slotShift | uint64(moment)&(1<<slotShift-1))
+}
+
+// timer is what it says in the slot of a number.
+func (f farTimer) timer(number int64) timer {
+	bucket := uint64(f) >> (64 - bucketBits) << (64 - bucketBits)
+	return timer{number<<slotShift | int64(f&(1<<slotShift-1)), bucket | uint64(uint32(f>>slotShift))}
+}
 
 const (
 	slotShift  = 20 // 2^20 ms: 17 minutes
@@ -75,7 +88,7 @@ func (t *timers) set(moment int64, hash uint64) {
 		t.order = append(t.order, number)
 		up(t.order, less)
 	}
-	s.add(farTimer{uint32(moment - number<<slotShift), uint32(hash >> 32), uint32(hash)})
+	s.add(farTimerOf(moment, hash))
 }
 
 func less(a, b int64) bool { return a < b }
@@ -134,7 +147,7 @@ func (t *timers) approach() {
 	t.order = pop(t.order, less)
 	for _, chunk := range t.slots[number].chunks {
 		for _, f := range chunk {
-			t.near = append(t.near, timer{number<<slotShift + int64(f.offset), uint64(f.high)<<32 | uint64(f.low)})
+			t.near = append(t.near, f.timer(number))
 		}
 	}
 	delete(t.slots, number)

@@ -356,6 +356,7 @@ func (f *folding) commit(ctx context.Context) error {
 	if err := f.store.Commit(ctx, c); err != nil {
 		return fmt.Errorf("commit up to offset %d: %w", f.position.Offset, err)
 	}
+	f.recorder.Stored()
 	f.sequence, f.committed, f.since = c.Sequence, c.ToOffset, now
 	return nil
 }
