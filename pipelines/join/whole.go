@@ -91,7 +91,7 @@ type Line struct {
 func (j *Judged) Lines(visit func(Line)) {
 	var f pendingFact
 	for e := j.group.first; e != none; e = j.w.apart.entries[e].next {
-		j.w.apart.read(e, &f, nil)
+		_ = j.w.apart.entry(e).read(&f, nil) // gather has read it
 		if f.kind == event.Kind_KIND_SETTLEMENT {
 			visit(Line{At{f.source, f.offset, f.index}, f.id, f.amount, f.currency})
 		}
@@ -116,7 +116,7 @@ func (w *Whole) Judge(moment int64, visit func(*Judged) error) error {
 // judge takes one payment through the moments that the frontier has passed.
 func (w *Whole) judge(p *together, frontier int64, visit func(*Judged) error) error {
 	s, h := w.s, &w.s.judge.history
-	key := w.apart.key(p.first)
+	key := w.apart.entry(p.first).key()
 	if w.group = s.group(key); w.group == noGroup {
 		return nil
 	}
@@ -156,7 +156,7 @@ func (w *Whole) gather(key event.PaymentKey, p *together) (next int64, err error
 	h.key, h.flags, next = key, flagPlain, noMoment
 	for e := p.first; e != none; e = w.apart.entries[e].next {
 		f := h.another()
-		if !w.apart.read(e, f, &h.names) {
+		if !w.apart.entry(e).read(f, &h.names) {
 			return 0, corrupt(key)
 		}
 		if len(h.pending) == 1 {

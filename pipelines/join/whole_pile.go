@@ -1,19 +1,7 @@
 package join
 
-import (
-	"encoding/binary"
-
-	"settlewatch/schemas/event"
-)
-
-// A pile holds the events of some payments in the order in which they came, in chunks.
-// An entry is
-//
-//	header   4 bytes, little endian: length of what follows it
-//	         4 bytes: the low half of the key's hash
-//	key      text
-//	currency
-//	event    packed as a pending fact whose template has nothing but that currency
+// A pile holds the events of some payments in the order in which they came, in chunks of
+// entries (whole_entry.go).
 type pile struct {
 	last []byte // of the chunks, which is not yet among the full ones
 	full [][]byte
@@ -23,9 +11,8 @@ const (
 	pileBits  = 8
 	pileCount = 1 << pileBits
 
-	pileHeaderBytes = 8
-	pileChunkFirst  = 1 << 10
-	pileChunkLast   = 1 << 16
+	pileChunkFirst = 1 << 10
+	pileChunkLast  = 1 << 16
 	// pileEntryMost is more than an ordinary entry; a longer one makes its chunk longer.
 	pileEntryMost = 1 << 9
 )
@@ -35,14 +22,7 @@ func (p *pile) add(key string, hash uint32, f *pendingFact) {
 	if cap(p.last)-len(p.last) < pileEntryMost {
 		p.another()
 	}
-	t := template{currency: f.currency}
-	at := len(p.last)
-	b := appendText(append(p.last, 0, 0, 0, 0, 0, 0, 0, 0), key)
-	b = appendCurrency(b, t.currency)
-	b = appendPending(b, f, &t)
-	binary.LittleEndian.PutUint32(b[at:], uint32(len(b)-at-pileHeaderBytes))
-	binary.LittleEndian.PutUint32(b[at+4:], hash)
-	p.last = b
+	p.last = appendPiled(p.last, key, hash, f)
 }
 
 // another begins a chunk.
@@ -63,7 +43,7 @@ type apart struct {
 	index    []int32 // open addressing by hash: 1 + the number of a payment
 }
 
-// An entryPlace is where an entry begins behind its header, and the next one of its payment.
+// An entryPlace is where an entry is, and the next one of its payment.
 type entryPlace struct {
 	chunk, at, bytes uint32
 	next             int32 // none: it is the last
@@ -84,8 +64,7 @@ func (a *apart) take(p *pile) {
 	a.chunks, a.entries, a.payments = append(p.full, p.last), a.entries[:0], a.payments[:0]
 	for c, chunk := range a.chunks {
 		for at := 0; at < len(chunk); {
-			size := binary.LittleEndian.Uint32(chunk[at:])
-			at += pileHeaderBytes
+			size := piled(chunk[at:]).size()
 			a.entries = append(a.entries, entryPlace{uint32(c), uint32(at), size, none})
 			at += int(size)
 		}
@@ -105,41 +84,25 @@ func (a *apart) take(p *pile) {
 }
 
 // join puts an entry behind those of its payment.
-func (a *apart) join(entry int32) {
-	e := &a.entries[entry]
-	hash := binary.LittleEndian.Uint32(a.chunks[e.chunk][e.at-4:])
-	mask := uint32(len(a.index) - 1)
+func (a *apart) join(number int32) {
+	e := a.entry(number)
+	hash, mask := e.hash(), uint32(len(a.index)-1)
 	slot := hash & mask
 	for ; a.index[slot] != 0; slot = (slot + 1) & mask {
 		p := &a.payments[a.index[slot]-1]
-		if p.hash == hash && a.key(p.first) == a.key(entry) {
-			a.entries[p.last].next = entry
-			p.last = entry
+		if p.hash == hash && a.entry(p.first).key() == e.key() {
+			a.entries[p.last].next = number
+			p.last = number
 			p.count++
-			p.bytes += int(e.bytes)
+			p.bytes += len(e)
 			return
 		}
 	}
-	a.payments = append(a.payments, together{entry, entry, hash, 1, int(e.bytes)})
+	a.payments = append(a.payments, together{number, number, hash, 1, len(e)})
 	a.index[slot] = int32(len(a.payments))
 }
 
-func (a *apart) body(entry int32) []byte {
-	e := &a.entries[entry]
+func (a *apart) entry(number int32) piled {
+	e := &a.entries[number]
 	return a.chunks[e.chunk][e.at : e.at+e.bytes]
-}
-
-// key of an entry, a part of the pile.
-func (a *apart) key(entry int32) event.PaymentKey {
-	u := unpacker{b: a.body(entry)}
-	return event.PaymentKey(u.text())
-}
-
-// read unpacks an entry; its texts are parts of the pile, and of names.
-func (a *apart) read(entry int32, f *pendingFact, names *[]byte) bool {
-	u := unpacker{b: a.body(entry), names: names}
-	u.text()
-	t := template{currency: u.currency()}
-	u.pending(f, &t)
-	return u.err == nil && len(u.b) == 0
 }
