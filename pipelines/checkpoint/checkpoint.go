@@ -86,7 +86,7 @@ type Store struct {
 	Log stage.Log
 	// Check, if set, is asked before a state becomes a checkpoint: what does not
 	// load must not take the place of what does.
-	Check func(stage.Stored) error
+	Check func(context.Context, stage.Stored, *Pace) error
 }
 
 var _ stage.Checkpoints = (*Store)(nil)
@@ -133,9 +133,13 @@ func (s *Store) Latest(ctx context.Context, partition int32) (stage.Stored, bool
 // Manifests that stand, the highest offset first. Whether their chunks are whole
 // only Load tells.
 func (s *Store) Manifests(ctx context.Context, partition int32) ([]Manifest, error) {
+	return s.manifests(ctx, partition, nil)
+}
+
+func (s *Store) manifests(ctx context.Context, partition int32, pace *Pace) ([]Manifest, error) {
 	standing := map[int]Manifest{}
 	firsts := map[string]int64{} // of the chunks, by slot and generation
-	err := s.read(ctx, partition, 0, -1, func(slot int, part string, r *stage.Record) error {
+	err := s.read(ctx, partition, 0, -1, pace, func(slot int, part string, r *stage.Record) error {
 		switch {
 		case part != "manifest":
 			if key := fmt.Sprint(slot, "/", generationOf(r.Value)); len(r.Value) > 0 {
@@ -187,7 +191,7 @@ func (s *Store) Load(ctx context.Context, m Manifest) (stage.Stored, error) {
 	}
 	var d decoder
 	sum, next := xxhash.New(), 0
-	err := s.read(ctx, m.Partition, m.first, m.at, func(slot int, part string, r *stage.Record) error {
+	err := s.read(ctx, m.Partition, m.first, m.at, nil, func(slot int, part string, r *stage.Record) error {
 		if slot != m.Slot || generationOf(r.Value) != m.Generation || part != fmt.Sprintf("%08d", next) {
 			return nil // another's, or a repeat
 		}
@@ -212,19 +216,19 @@ func (s *Store) Load(ctx context.Context, m Manifest) (stage.Stored, error) {
 
 // Save writes a checkpoint in the slot that does not hold the newest one.
 func (s *Store) Save(ctx context.Context, partition int32, stored stage.Stored) (Manifest, error) {
-	return s.save(ctx, partition, stored, time.Now().UnixMilli())
+	return s.save(ctx, partition, stored, time.Now().UnixMilli(), nil)
 }
 
-func (s *Store) save(ctx context.Context, partition int32, stored stage.Stored, nowMs int64) (Manifest, error) {
+func (s *Store) save(ctx context.Context, partition int32, stored stage.Stored, nowMs int64, pace *Pace) (Manifest, error) {
 	if stored.Meta == nil {
 		return Manifest{}, errors.New("save checkpoint: nothing is stored")
 	}
 	if s.Check != nil {
-		if err := s.Check(stored); err != nil {
+		if err := s.Check(ctx, stored, pace); err != nil {
 			return Manifest{}, fmt.Errorf("save checkpoint of partition %d at offset %d: %w", partition, stored.Offset, err)
 		}
 	}
-	before, err := s.Manifests(ctx, partition)
+	before, err := s.manifests(ctx, partition, pace)
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -245,7 +249,7 @@ func (s *Store) save(ctx context.Context, partition int32, stored stage.Stored, 
 	if err != nil {
 		return Manifest{}, err
 	}
-	w := &writer{ctx: ctx, store: s, place: place, manifest: &m, generation: generation, sum: xxhash.New()}
+	w := &writer{ctx: ctx, store: s, place: place, pace: pace, manifest: &m, generation: generation, sum: xxhash.New()}
 	if err := w.write(stored); err != nil {
 		return Manifest{}, fmt.Errorf("write checkpoint of partition %d: %w", partition, err)
 	}
@@ -286,7 +290,7 @@ func (s *Store) append(ctx context.Context, place int32, records ...stage.Record
 
 // read calls visit for every record of a log partition from an offset of the topic
 // on, up to and without end; -1 is the present end.
-func (s *Store) read(ctx context.Context, partition int32, from, end int64, visit func(slot int, part string, r *stage.Record) error) error {
+func (s *Store) read(ctx context.Context, partition int32, from, end int64, pace *Pace, visit func(slot int, part string, r *stage.Record) error) error {
 	place, err := s.place(ctx, partition)
 	if err != nil {
 		return err
@@ -323,6 +327,9 @@ func (s *Store) read(ctx context.Context, partition int32, from, end int64, visi
 			}
 		}
 		next = max(next, batch.Next)
+		if err := pace.Rest(ctx); err != nil {
+			return err
+		}
 	}
 	return nil
 }

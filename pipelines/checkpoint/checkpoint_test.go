@@ -218,7 +218,7 @@ func TestSaveRefuses(t *testing.T) {
 	if _, err := s.Save(t.Context(), 0, stage.Stored{}); err == nil {
 		t.Error("nothing was saved")
 	}
-	s.Check = func(stage.Stored) error { return errDown }
+	s.Check = func(context.Context, stage.Stored, *checkpoint.Pace) error { return errDown }
 	if _, err := s.Save(t.Context(), 0, stateAt(10, 100)); !errors.Is(err, errDown) {
 		t.Errorf("what does not load is saved: %v", err)
 	}

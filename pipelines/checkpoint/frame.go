@@ -30,6 +30,7 @@ type writer struct {
 	ctx        context.Context
 	store      *Store
 	place      int32
+	pace       *Pace
 	manifest   *Manifest
 	generation [8]byte
 	chunk      []byte
@@ -83,7 +84,7 @@ func (w *writer) flush() error {
 	m.Chunks++
 	m.Bytes += int64(len(w.chunk) - 8)
 	w.chunk = w.chunk[:0]
-	return nil
+	return w.pace.Rest(w.ctx)
 }
 
 // last are the records that end a checkpoint: what a longer one before it has left

@@ -7,25 +7,28 @@ import (
 	"sync"
 	"time"
 
-	"settlewatch/pipelines/join"
 	"settlewatch/pipelines/stage"
 )
 
 // Keeper makes a checkpoint of every owned partition when time has passed, or when the
 // log has gone on: the one bounds how old it gets, the other how much a recovery has
 // to fold again. It reads what is stored, beside the owner, and never makes the fold
-// wait.
+// wait; that it does not take its core either, see to Share.
 type Keeper struct {
 	Store *Store
-	// Read a partition's stored state, whole and beside its owner.
-	Read func(ctx context.Context, partition int32) (stage.Stored, error)
+	// Read a partition's stored state, whole and beside its owner. It calls rest between
+	// small parts, and ends with what that says.
+	Read Read
 	// Every is the time between two checkpoints of a partition.
 	Every time.Duration
 	// Records of the log after which one is made before its time; 0 for no bound. What
 	// comes while one is being made counts for the next.
 	Records int64
-	Clock   stage.Clock
-	Logger  *slog.Logger
+	// Share of one core that making one takes, percent, as long as it is not late (Pace).
+	// Defaults to ShareDefault; 100 is as fast as it can.
+	Share  int
+	Clock  stage.Clock
+	Logger *slog.Logger
 	// Kept is told of the newest checkpoint, its time in Unix milliseconds; nil is silent.
 	Kept func(partition int32, atMs int64)
 
@@ -35,6 +38,9 @@ type Keeper struct {
 	owned map[int32]*distance
 }
 
+// Read gives what is stored of a partition, see Keeper.
+type Read func(ctx context.Context, partition int32, rest func(context.Context) error) (stage.Stored, error)
+
 // distance of a partition from its newest checkpoint.
 type distance struct {
 	from int64
@@ -42,8 +48,8 @@ type distance struct {
 }
 
 // NewKeeper makes ready; its other fields may be set before the first Own.
-func NewKeeper(store *Store, read func(ctx context.Context, partition int32) (stage.Stored, error), every time.Duration, clock stage.Clock, logger *slog.Logger) *Keeper {
-	return &Keeper{Store: store, Read: read, Every: every, Clock: clock, Logger: logger, turn: make(chan struct{}, 1), owned: map[int32]*distance{}}
+func NewKeeper(store *Store, read Read, every time.Duration, clock stage.Clock, logger *slog.Logger) *Keeper {
+	return &Keeper{Store: store, Read: read, Every: every, Share: ShareDefault, Clock: clock, Logger: logger, turn: make(chan struct{}, 1), owned: map[int32]*distance{}}
 }
 
 // Own keeps checkpoints of one partition until ctx is done. What fails is logged and
@@ -96,9 +102,10 @@ func (k *Keeper) forget(partition int32) {
 // once makes a checkpoint if it is time, and says when to look again.
 func (k *Keeper) once(ctx context.Context, partition int32, last *int64) (wait time.Duration, err error) {
 	retry := min(k.Every, time.Minute)
+	pace := NewPace(k.Share, k.Every, k.Clock)
 	if *last < 0 {
 		// An owner before this one may have made one a moment ago.
-		manifests, err := k.Store.Manifests(ctx, partition)
+		manifests, err := k.Store.manifests(ctx, partition, pace)
 		if err != nil {
 			return retry, err
 		}
@@ -117,7 +124,8 @@ func (k *Keeper) once(ctx context.Context, partition int32, last *int64) (wait t
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
-	stored, err := k.Read(ctx, partition)
+	began := k.Clock.Now()
+	stored, err := k.Read(ctx, partition, pace.Rest)
 	switch {
 	case err != nil:
 		return retry, err
@@ -126,7 +134,7 @@ func (k *Keeper) once(ctx context.Context, partition int32, last *int64) (wait t
 	case stored.Offset == *last:
 		return k.Every, nil // nothing has come since
 	}
-	m, err := k.Store.save(ctx, partition, stored, k.Clock.Now().UnixMilli())
+	m, err := k.Store.save(ctx, partition, stored, k.Clock.Now().UnixMilli(), pace)
 	if errors.Is(err, ErrNewer) {
 		// The store was rolled back, and its log is folded again.
 		return retry, nil
@@ -136,7 +144,7 @@ func (k *Keeper) once(ctx context.Context, partition int32, last *int64) (wait t
 	}
 	*last = m.Offset
 	k.told(partition, m.TimeMs)
-	k.Logger.Info("checkpoint made", "partition", partition, "offset", m.Offset, "bytes", m.Bytes)
+	k.Logger.Info("checkpoint made", "partition", partition, "offset", m.Offset, "bytes", m.Bytes, "took", k.Clock.Now().Sub(began))
 	return k.Every, nil
 }
 
@@ -144,10 +152,4 @@ func (k *Keeper) told(partition int32, atMs int64) {
 	if k.Kept != nil {
 		k.Kept(partition, atMs)
 	}
-}
-
-// Loads tells whether a stored state makes a joiner's state, by its own checksum.
-func Loads(s stage.Stored) error {
-	_, _, err := join.Load(s.Meta, s.Buckets, s.Ring)
-	return err
 }

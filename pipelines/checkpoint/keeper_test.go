@@ -47,7 +47,10 @@ func TestKeeper(t *testing.T) {
 	var stored stage.Stored
 	var failure error
 	reads := 0
-	read := func(context.Context, int32) (stage.Stored, error) { reads++; return stored, failure }
+	read := func(context.Context, int32, func(context.Context) error) (stage.Stored, error) {
+		reads++
+		return stored, failure
+	}
 	begin := func() (turn func(want time.Duration), end func()) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var ended sync.WaitGroup
@@ -113,7 +116,9 @@ func TestKeeperBoundsTheDistance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &checkpoint.Store{Log: newTopic(t, 1)}
 		stored, failure := stateAt(5, 100), error(nil)
-		k := checkpoint.NewKeeper(store, func(context.Context, int32) (stage.Stored, error) { return stored, failure },
+		k := checkpoint.NewKeeper(store, func(context.Context, int32, func(context.Context) error) (stage.Stored, error) {
+			return stored, failure
+		},
 			10*time.Minute, sleepingClock{}, slog.New(slog.DiscardHandler))
 		k.Records = 100
 		ctx, cancel := context.WithCancel(t.Context())
@@ -159,4 +164,59 @@ func (sleepingClock) Sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// Making one rests while it reads, proves and writes, and a partition that is lost
+// meanwhile ends it there.
+func TestKeeperTakesItsShare(t *testing.T) {
+	const parts = 10
+	stored := stateAt(5, 4<<20)
+	own := func(stop int) (clock *workClock, made int) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		clock = &workClock{now: time.UnixMilli(1_000_000), each: 5 * time.Millisecond}
+		clock.rested = func() {
+			// Made, it sleeps until the next.
+			if n := len(clock.rests); n == stop || clock.rests[n-1] > time.Minute {
+				cancel()
+			}
+		}
+		store := &checkpoint.Store{Log: newTopic(t, 1), Check: func(ctx context.Context, _ stage.Stored, pace *checkpoint.Pace) error {
+			return resting(ctx, parts, pace.Rest)
+		}}
+		k := checkpoint.NewKeeper(store, func(ctx context.Context, _ int32, rest func(context.Context) error) (stage.Stored, error) {
+			return stored, resting(ctx, parts, rest)
+		}, 1000*time.Hour, clock, slog.New(slog.DiscardHandler))
+		k.Share = 25
+		k.Own(ctx, 0)
+		return clock, len(manifests(t, store, 0))
+	}
+	clock, made := own(-1)
+	if made != 1 {
+		t.Fatalf("%d are made", made)
+	}
+	paced := clock.rests[1 : len(clock.rests)-1]
+	if len(paced) < 2*parts+4<<20/(512<<10) {
+		t.Errorf("it rests %d times", len(paced))
+	}
+	for _, d := range paced {
+		if d < 14*time.Millisecond {
+			t.Errorf("of 5 ms and more it rests for %s, at a quarter of a core", d)
+		}
+	}
+	for stop := 2; stop < len(clock.rests); stop += 3 {
+		// Once more it asks the clock to sleep, which does not.
+		if early, made := own(stop); made != 0 || len(early.rests) != stop+1 {
+			t.Errorf("ended in rest %d it rests %d times and makes %d", stop, len(early.rests)-1, made)
+		}
+	}
+}
+
+func resting(ctx context.Context, parts int, rest func(context.Context) error) error {
+	for range parts {
+		if err := rest(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }

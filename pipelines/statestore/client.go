@@ -47,6 +47,7 @@ type Client struct {
 	tls     bool
 	prefix  string
 	onRetry func(Retry)
+	holds   holds
 }
 
 // Dial connects and looks at every primary: it must answer, be a primary, be

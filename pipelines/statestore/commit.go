@@ -111,6 +111,7 @@ func (p *Partition) apply(ctx context.Context, tx *redis.Tx, l look, c stage.Com
 	if !l.stored {
 		deltas = 1
 	}
+	c.TrimTo = p.client.holds.trimTo(p.name, c.TrimTo)
 	first, keep := trim(c)
 	trimmed := first != 0 && deltas > keep
 	switch {

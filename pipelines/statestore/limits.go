@@ -18,6 +18,9 @@ const (
 
 	bucketsPerRead = 256 // entries per HSCAN; a bucket is some 10 KB
 	deltasPerRead  = 16  // entries per LRANGE; a delta is some 200 KB
+	// pageBytes is about what a Snapshot reads at a time: Redis answers nobody else
+	// meanwhile, the owner's commit neither.
+	pageBytes = 512 << 10
 	// maxLoadAttempts ends a Load by a reader that is not the owner while the
 	// owner commits faster than the reader reads.
 	maxLoadAttempts = 100

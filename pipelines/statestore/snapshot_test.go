@@ -1,6 +1,7 @@
 package statestore_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -93,15 +94,18 @@ func checkSnapshot(s stage.Stored) error {
 	return nil
 }
 
+// unresting reads as fast as it can.
+var unresting = context.Context.Err
+
 // A snapshot is whole however fast the owner commits.
 func TestSnapshotBesideAnOwner(t *testing.T) {
 	client := dial(t, statestore.Options{Addrs: []string{serverstest.Redis(t)}})
 	owner, reader := client.Partition("log", 1), client.Partition("log", 1)
-	if s, err := reader.Snapshot(t.Context()); err != nil || s.Meta != nil {
+	if s, err := reader.Snapshot(t.Context(), unresting); err != nil || s.Meta != nil {
 		t.Fatalf("nothing stored reads as sequence %d (%v)", s.Sequence, err)
 	}
 	must(t, owner.Acquire(t.Context()))
-	if s, err := reader.Snapshot(t.Context()); err != nil || s.Meta != nil {
+	if s, err := reader.Snapshot(t.Context(), unresting); err != nil || s.Meta != nil {
 		t.Fatalf("a token alone reads as sequence %d (%v)", s.Sequence, err)
 	}
 	stop := make(chan struct{})
@@ -124,7 +128,7 @@ func TestSnapshotBesideAnOwner(t *testing.T) {
 	for range 100 {
 		before, err := reader.ReadBucket(t.Context(), 0)
 		must(t, err)
-		s, err := reader.Snapshot(t.Context())
+		s, err := reader.Snapshot(t.Context(), unresting)
 		must(t, err)
 		if s.Meta == nil {
 			continue // before the first commit
@@ -139,7 +143,7 @@ func TestSnapshotBesideAnOwner(t *testing.T) {
 	if moved == 0 {
 		t.Error("the owner never committed while a snapshot was read")
 	}
-	s, err := reader.Snapshot(t.Context())
+	s, err := reader.Snapshot(t.Context(), unresting)
 	must(t, err)
 	must(t, checkSnapshot(s))
 	if s.Sequence != last {
@@ -149,7 +153,7 @@ func TestSnapshotBesideAnOwner(t *testing.T) {
 	heir := client.Partition("log", 2)
 	must(t, heir.Acquire(t.Context()))
 	must(t, heir.Restore(t.Context(), s))
-	again, err := reader.Snapshot(t.Context())
+	again, err := reader.Snapshot(t.Context(), unresting)
 	must(t, err)
 	must(t, checkSnapshot(again))
 	must(t, heir.Commit(t.Context(), snapshotCommit(last+1)))
@@ -163,7 +167,7 @@ func TestRestoreHalfWayIsNothing(t *testing.T) {
 	for n := uint64(1); n <= 50; n++ {
 		must(t, source.Commit(t.Context(), snapshotCommit(n)))
 	}
-	s, err := source.Snapshot(t.Context())
+	s, err := source.Snapshot(t.Context(), unresting)
 	must(t, err)
 	dying := client.Partition("log", 2)
 	must(t, dying.Acquire(t.Context()))

@@ -65,6 +65,8 @@ type Settings struct {
 	CheckpointEvery time.Duration
 	// CheckpointRecords of the log are the most between two of them; 0 is for no bound.
 	CheckpointRecords int64
+	// CheckpointShare of one core that making one takes, percent.
+	CheckpointShare int
 	// PaymentSnapshots are published for the warehouse.
 	PaymentSnapshots bool
 	// Traces is empty, "stdout" or the address of a collector.
@@ -106,6 +108,11 @@ func Read(flags *pflag.FlagSet, need Need) (Settings, error) {
 		if s.CheckpointRecords = r.number("checkpoint-records"); s.CheckpointRecords != 0 && s.CheckpointRecords < checkpointRecordsLeast {
 			r.wrong("checkpoint-records", "%d: use at least %d, or 0 for no bound", s.CheckpointRecords, checkpointRecordsLeast)
 		}
+		share := r.number("checkpoint-share")
+		if share < 1 || share > 100 {
+			r.wrong("checkpoint-share", "%d: use a percentage of one core, 1 to 100", share)
+		}
+		s.CheckpointShare = int(share)
 		s.PaymentSnapshots = r.yes("payment-snapshots")
 	}
 	return s, errors.Join(r.mistakes...)

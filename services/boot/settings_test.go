@@ -155,6 +155,7 @@ func TestCombinations(t *testing.T) {
 		"checkpoints too often":    {boot.NeedCheckpoints, []string{"--checkpoint-every", "1ms"}, nil, "checkpoint-every (--checkpoint-every): 1ms: use at least 1s, or 0 for none"},
 		"no checkpoints":           {boot.NeedCheckpoints, []string{"--checkpoint-every", "0s"}, nil, ""},
 		"checkpoints at all times": {boot.NeedCheckpoints, []string{"--checkpoint-records", "5"}, nil, "checkpoint-records (--checkpoint-records): 5: use at least 10000, or 0 for no bound"},
+		"checkpoints never made":   {boot.NeedCheckpoints, []string{"--checkpoint-share", "0"}, nil, "checkpoint-share (--checkpoint-share): 0: use a percentage of one core, 1 to 100"},
 		"no bound of a recovery":   {boot.NeedCheckpoints, []string{"--checkpoint-records", "0"}, nil, ""},
 		"no number":                {boot.NeedCheckpoints, nil, []string{"SETTLEWATCH_CHECKPOINT_RECORDS=5m"}, "\"5m\": use a number"},
 		"a duration below zero":    {boot.NeedService, []string{"--stall-after", "-1m"}, nil, "cannot be negative"},

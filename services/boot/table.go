@@ -110,6 +110,9 @@ var settings = concat(
 		"checkpoint-records", formNumber, NeedCheckpoints, "5000000",
 		"records of the log after which a checkpoint is made before its time: what a recovery has to fold again; at least 10000, or 0 for no bound",
 	}, {
+		"checkpoint-share", formNumber, NeedCheckpoints, "10",
+		"percent of one core that making a checkpoint takes, so that alerts do not wait for it; a late one takes more; 100 is as fast as it can",
+	}, {
 		"payment-snapshots", formSwitch, NeedCheckpoints, "true",
 		"publish payments.v1 for the warehouse; without, the alerts are the same for less work. A stored state keeps its choice until it is rebuilt",
 	}},

@@ -252,7 +252,7 @@ func TestFromACheckpoint(t *testing.T) {
 	w.fold(nil)
 	store := &checkpoint.Store{Log: w.log, Check: checkpoint.Loads}
 	for p := range int32(partitions) {
-		s, err := w.partition(p).Snapshot(t.Context())
+		s, err := w.partition(p).Snapshot(t.Context(), context.Context.Err)
 		if err != nil {
 			t.Fatal(err)
 		}
