@@ -17,8 +17,9 @@ const (
 	// ClickHouse busy while the next is read.
 	seats = 2
 	// heapBytes is where the garbage collector works harder, unless GOMEMLIMIT says
-	// another amount: an insert leaves memory behind that is not needed again.
-	heapBytes = 200 << 20
+	// another amount: an insert leaves memory behind that is not needed again. About half of
+	// it lives in a backlog, and a bound below that keeps the collector busy all the time.
+	heapBytes = 512 << 20
 )
 
 func main() {
