@@ -20,15 +20,13 @@
 package checkpoint
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -87,6 +85,9 @@ type Store struct {
 	// Check, if set, is asked before a state becomes a checkpoint: what does not
 	// load must not take the place of what does.
 	Check func(context.Context, stage.Stored, *Pace) error
+
+	mu    sync.Mutex
+	views map[int32]view
 }
 
 var _ stage.Checkpoints = (*Store)(nil)
@@ -137,41 +138,19 @@ func (s *Store) Manifests(ctx context.Context, partition int32) ([]Manifest, err
 }
 
 func (s *Store) manifests(ctx context.Context, partition int32, pace *Pace) ([]Manifest, error) {
-	standing := map[int]Manifest{}
-	firsts := map[string]int64{} // of the chunks, by slot and generation
-	err := s.read(ctx, partition, 0, -1, pace, func(slot int, part string, r *stage.Record) error {
-		switch {
-		case part != "manifest":
-			if key := fmt.Sprint(slot, "/", generationOf(r.Value)); len(r.Value) > 0 {
-				if _, seen := firsts[key]; !seen {
-					firsts[key] = r.Offset
-				}
-			}
-		case len(r.Value) == 0:
-			delete(standing, slot)
-		default:
-			var m Manifest
-			if err := json.Unmarshal(r.Value, &m); err != nil {
-				return fmt.Errorf("decode manifest at offset %d: %w", r.Offset, err)
-			}
-			m.at = r.Offset
-			standing[slot] = m
-		}
-		return nil
-	})
+	v := s.seen(partition)
+	from := v.next
+	end, err := s.read(ctx, partition, from, -1, pace, v.note)
+	if err == nil && end < from { // the topic was made anew
+		v = newView()
+		end, err = s.read(ctx, partition, 0, -1, pace, v.note)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("look for checkpoints of partition %d: %w", partition, err)
 	}
-	var all []Manifest
-	for slot, m := range standing {
-		first, seen := firsts[fmt.Sprint(slot, "/", m.Generation)]
-		if m.first = first; !seen {
-			m.first = m.at
-		}
-		all = append(all, m)
-	}
-	slices.SortFunc(all, func(a, b Manifest) int { return cmp.Or(cmp.Compare(b.Offset, a.Offset), cmp.Compare(b.at, a.at)) })
-	return all, nil
+	v.next = end
+	s.see(partition, v)
+	return v.manifests(), nil
 }
 
 func generationOf(chunk []byte) string {
@@ -191,7 +170,7 @@ func (s *Store) Load(ctx context.Context, m Manifest) (stage.Stored, error) {
 	}
 	var d decoder
 	sum, next := xxhash.New(), 0
-	err := s.read(ctx, m.Partition, m.first, m.at, nil, func(slot int, part string, r *stage.Record) error {
+	_, err := s.read(ctx, m.Partition, m.first, m.at, nil, func(slot int, part string, r *stage.Record) error {
 		if slot != m.Slot || generationOf(r.Value) != m.Generation || part != fmt.Sprintf("%08d", next) {
 			return nil // another's, or a repeat
 		}
@@ -289,20 +268,20 @@ func (s *Store) append(ctx context.Context, place int32, records ...stage.Record
 }
 
 // read calls visit for every record of a log partition from an offset of the topic
-// on, up to and without end; -1 is the present end.
-func (s *Store) read(ctx context.Context, partition int32, from, end int64, pace *Pace, visit func(slot int, part string, r *stage.Record) error) error {
+// on, up to and without end; -1 is the present end, which it gives.
+func (s *Store) read(ctx context.Context, partition int32, from, end int64, pace *Pace, visit func(slot int, part string, r *stage.Record) error) (int64, error) {
 	place, err := s.place(ctx, partition)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	reader, err := s.Log.Open(topic.Checkpoints.Name, place)
 	if err != nil {
-		return fmt.Errorf("open %s: %w", topic.Checkpoints.Name, err)
+		return 0, fmt.Errorf("open %s: %w", topic.Checkpoints.Name, err)
 	}
 	defer func() { _ = reader.Close() }()
 	first, bound, err := reader.Bounds(ctx)
 	if err != nil {
-		return fmt.Errorf("read bounds of %s: %w", topic.Checkpoints.Name, err)
+		return 0, fmt.Errorf("read bounds of %s: %w", topic.Checkpoints.Name, err)
 	}
 	if end < 0 {
 		end = bound
@@ -310,7 +289,7 @@ func (s *Store) read(ctx context.Context, partition int32, from, end int64, pace
 	for next := max(from, first); next < end; {
 		batch, err := reader.Fetch(ctx, next, fetchWait)
 		if err != nil {
-			return fmt.Errorf("fetch %s/%d at %d: %w", topic.Checkpoints.Name, place, next, err)
+			return 0, fmt.Errorf("fetch %s/%d at %d: %w", topic.Checkpoints.Name, place, next, err)
 		}
 		for i := range batch.Records {
 			r := &batch.Records[i]
@@ -323,13 +302,13 @@ func (s *Store) read(ctx context.Context, partition int32, from, end int64, pace
 				continue
 			}
 			if err := visit(int(slot[0]-'0'), part, r); err != nil {
-				return err
+				return 0, err
 			}
 		}
 		next = max(next, batch.Next)
 		if err := pace.Rest(ctx); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return end, nil
 }
