@@ -41,17 +41,17 @@ func Loads(ctx context.Context, s stage.Stored, pace *Pace) error {
 		values[b.Index] = b.Value
 	}
 	var got tally
+	var later changes
 	for first := 0; first < join.BucketCount; first += proofBuckets {
-		later, err := changesOf(ctx, s.Ring, first, pace)
-		if err != nil {
+		if err := later.read(ctx, s.Ring, first, pace); err != nil {
 			return err
 		}
-		for i, changes := range later {
+		for i, changed := range later {
 			index := first + i
-			if values[index] == nil && len(changes) == 0 {
+			if values[index] == nil && len(changed) == 0 {
 				continue
 			}
-			payments, err := join.ReadBucket(index, values[index], changes)
+			payments, err := join.ReadBucket(index, values[index], changed)
 			if err != nil {
 				return fmt.Errorf("load bucket %d: %w", index, err)
 			}
@@ -70,29 +70,34 @@ func Loads(ctx context.Context, s stage.Stored, pace *Pace) error {
 	return nil
 }
 
-// changesOf gives what the deltas change in each of proofBuckets buckets, oldest first.
-func changesOf(ctx context.Context, ring [][]byte, first int, pace *Pace) ([proofBuckets][]join.Change, error) {
-	var later [proofBuckets][]join.Change
+// changes are what the deltas change in each of some buckets, oldest first.
+type changes [proofBuckets][]join.Change
+
+// read takes those of the buckets from first on, into the memory of the ones before.
+func (c *changes) read(ctx context.Context, ring [][]byte, first int, pace *Pace) error {
+	for i := range c {
+		c[i] = c[i][:0]
+	}
 	for i, delta := range ring {
 		n := 0
-		for c, err := range join.ReadDelta(delta) {
+		for change, err := range join.ReadDelta(delta) {
 			if err != nil {
-				return later, fmt.Errorf("read delta %d of the ring: %w", i, err)
+				return fmt.Errorf("read delta %d of the ring: %w", i, err)
 			}
-			if b := c.Bucket - first; b >= 0 && b < proofBuckets {
-				later[b] = append(later[b], c)
+			if b := change.Bucket - first; b >= 0 && b < proofBuckets {
+				c[b] = append(c[b], change)
 			}
 			if n++; n%1024 == 0 {
 				if err := pace.Rest(ctx); err != nil {
-					return later, err
+					return err
 				}
 			}
 		}
 		if err := pace.Rest(ctx); err != nil {
-			return later, err
+			return err
 		}
 	}
-	return later, nil
+	return nil
 }
 
 // A tally is what meta says of all payments.
