@@ -3,7 +3,6 @@ package join
 import (
 	"bytes"
 	"encoding/binary"
-	"math/bits"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -117,11 +116,12 @@ type formTable struct {
 	slots [512]uint8 // open addressing: number + 1
 	bytes []byte
 	ends  []int
+	last  int // that was asked for; most often it is the next one too
 }
 
 func (t *formTable) reset() {
 	clear(t.slots[:])
-	t.bytes, t.ends = t.bytes[:0], t.ends[:0]
+	t.bytes, t.ends, t.last = t.bytes[:0], t.ends[:0], 0
 }
 
 func (t *formTable) at(n int) []byte {
@@ -134,9 +134,13 @@ func (t *formTable) at(n int) []byte {
 
 // number of a form that was seen; -1 of a new one, which is remembered if there is room.
 func (t *formTable) number(form []byte) int {
+	if len(t.ends) > 0 && bytes.Equal(t.at(t.last), form) {
+		return t.last
+	}
 	slot := int(xxhash.Sum64(form)) & (len(t.slots) - 1)
 	for ; t.slots[slot] != 0; slot = (slot + 1) & (len(t.slots) - 1) {
 		if n := int(t.slots[slot]) - 1; bytes.Equal(t.at(n), form) {
+			t.last = n
 			return n
 		}
 	}
@@ -206,10 +210,16 @@ func (c *condenser) split(packed []byte) bool {
 		last += c.splitBody(&s)
 	}
 	for s.left() {
-		c.splitFact(&s)
-		if flags&flagBody == 0 {
-			last = arrival + c.splitPending(&s)
+		if flags&flagBody != 0 {
+			c.splitFact(&s)
+			continue
 		}
+		effective, is := c.splitUsual(&s)
+		if !is {
+			c.splitFact(&s)
+			effective = c.splitPending(&s)
+		}
+		last = arrival + effective
 	}
 	switch unit {
 	case nextInMinutes:
@@ -350,71 +360,3 @@ const (
 	rareNumbers = hasIndex | hasGeneration | hasFee | hasTarget | hasTotal | hasStays | hasHoldUntil
 	rareTexts   = otherCurrency | hasTakesBack | hasReplaces | hasCycle
 )
-
-func (c *condenser) splitFact(s *scanner) {
-	form, numbers := &c.form, &c.numbers
-	form.need(0)
-	numbers.need(0)
-	m := s.carryVarint(form)
-	s.carryID(numbers)
-	s.carryShape(form)
-	source := s.carryVarint(numbers)
-	offset := s.varint()
-	numbers.varint(offset - c.near.offset(source))
-	c.near.setOffset(source, offset)
-	if m&otherAmount != 0 {
-		s.carryVarint(numbers)
-	}
-	if m&(approvedIsAmount|hasApproved) == hasApproved {
-		s.carryVarint(numbers)
-	}
-	if m&hasClearing != 0 {
-		s.carryVarint(form)
-	}
-	if m&(captureIsID|hasCapture) == hasCapture {
-		s.carryText(numbers)
-	}
-	if m >= otherCurrency {
-		s.odd = s.odd || m&rareTexts != 0
-		for range bits.OnesCount64(m & rareNumbers) {
-			s.carryVarint(numbers)
-		}
-	}
-}
-
-// splitPending takes what a pending fact has beside a fact, and gives its effective
-// arrival as difference to the template's.
-func (c *condenser) splitPending(s *scanner) (effective int64) {
-	form, numbers := &c.form, &c.numbers
-	m := s.byte()
-	if m >= arrivesFirst {
-		s.odd = true
-		return 0
-	}
-	at := form.n
-	form.byte(m)
-	if effective = s.varint(); effective == 0 {
-		form.b[at] |= arrivesFirst
-	} else {
-		numbers.varint(effective)
-	}
-	if m&hasBusiness != 0 {
-		if business := s.varint(); business == 0 {
-			form.b[at] |= onArrival
-		} else {
-			numbers.varint(business)
-		}
-	}
-	if m&hasDate != 0 {
-		s.carryVarint(form)
-	}
-	if m&isLate != 0 {
-		late := s.varint()
-		effective += late
-		numbers.varint(late)
-	}
-	for parts := m & (otherMerchant | otherTerminal | otherChannel); parts != 0; parts &= parts - 1 {
-		s.carryText(numbers)
-	}
-	return effective
-}

@@ -152,9 +152,11 @@ func TestAStoredBucketIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := benchPacked(t, 8)
+	if got := new(condenser).bucket(nil, bucketOfPacked(want), 5); !bytes.Equal(got, value) {
+		t.Errorf("the same payments are stored in another way now (which is allowed):\n%x", got)
+	}
 	if got, sequence, err := expanded(value); err != nil || sequence != 5 || !slices.EqualFunc(got, want, bytes.Equal) {
-		t.Errorf("%d payments of commit %d, %v:\n%x\nwant\n%x\nwhich are stored now as\n%x", len(got), sequence, err, got, want,
-			new(condenser).bucket(nil, bucketOfPacked(want), 5))
+		t.Errorf("%d payments of commit %d, %v:\n%x\nwant\n%x", len(got), sequence, err, got, want)
 	}
 }
 
