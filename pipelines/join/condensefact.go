@@ -64,10 +64,7 @@ func (c *condenser) splitUsual(s *scanner) (effective int64, is bool) {
 			return 0, false
 		}
 	}
-	if s.at+at > s.n {
-		return 0, false
-	}
-	s.at += at
+	s.at += at // beyond the end, where it is cut: see done
 	form, numbers := &c.form, &c.numbers
 	form.need(0)
 	numbers.need(0)
