@@ -181,7 +181,7 @@ func (p *planner) state() {
 func (p *planner) joinersAndRedis() {
 	p.section = "joiners"
 	memory, cores := p.figure("joiner-memory"), p.figure("joiner-cores")
-	checkpoint := two.times(p.stateRedis).over(p.partitions)
+	checkpoint := p.stateRedis.over(p.partitions) // as it is stored
 	byMemory := p.line("machines by memory, with one partition's checkpoint in the making", "",
 		p.stateJoiner.over(memory.times(p.figure("memory-utilisation")).minus(checkpoint)).up())
 	if byMemory.Value < 1 {
