@@ -186,38 +186,42 @@ func TestDifferent(t *testing.T) {
 		t.Fatal(err)
 	}
 	// One payment that stands, from the bucket of some of them.
-	entry := func(s stage.Stored) (bucket int, key event.PaymentKey) {
+	entry := func(s stage.Stored) (bucket int, key event.PaymentKey, packed []byte) {
 		for i, b := range s.Buckets {
 			payments, err := join.ReadBucket(b.Index, b.Value, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for key := range payments {
-				return i, key
+			for key, packed := range payments {
+				return i, key, packed
 			}
 		}
 		t.Fatal("no bucket")
-		return 0, key
+		return 0, "", nil
 	}
+	// One more commit, of a single change.
+	change := func(s *stage.Stored, kind int, body []byte) {
+		s.Sequence++
+		delta := binary.LittleEndian.AppendUint64(nil, s.Sequence)
+		delta = binary.AppendUvarint(delta, uint64(len(body)<<2|kind))
+		s.Ring = append(s.Ring, append(delta, body...))
+	}
+	const whole, removed = 0, 1 // kinds of a change
 	for name, c := range map[string]struct {
 		spoil func(s *stage.Stored)
 		want  string
 	}{
 		"a payment is gone": {func(s *stage.Stored) {
-			_, key := entry(*s)
-			s.Sequence++
-			const removed = 1 // a kind of change
-			delta := binary.LittleEndian.AppendUint64(nil, s.Sequence)
-			delta = binary.AppendUvarint(delta, uint64(len(key))<<2|removed)
-			s.Ring = append(s.Ring, append(delta, key...))
+			_, key, _ := entry(*s)
+			change(s, removed, []byte(key))
 		}, "Stored:missing Folded:there"},
 		"a bucket is gone": {func(s *stage.Stored) {
-			i, _ := entry(*s)
+			i, _, _ := entry(*s)
 			s.Buckets = append(s.Buckets[:i:i], s.Buckets[i+1:]...)
 		}, "Stored:missing Folded:there"},
 		"a payment is another": {func(s *stage.Stored) {
-			i, _ := entry(*s)
-			s.Buckets[i].Value = bytes.Replace(s.Buckets[i].Value, []byte("898310158120004"), []byte("898310158120005"), 1)
+			_, _, packed := entry(*s)
+			change(s, whole, bytes.Replace(packed, []byte("898310158120004"), []byte("898310158120005"), 1))
 		}, "Field:Merchant Stored:898310158120005 Folded:898310158120004"},
 		"a count is another": {func(s *stage.Stored) {
 			s.Meta = bytes.Replace(s.Meta, []byte(`"events":`), []byte(`"events":1`), 1)
@@ -226,7 +230,7 @@ func TestDifferent(t *testing.T) {
 			s.Meta = regexp.MustCompile(`"record_sum":\d+`).ReplaceAll(s.Meta, []byte(`"record_sum":5`))
 		}, "Field:position"},
 		"a bucket cannot be read": {func(s *stage.Stored) {
-			i, _ := entry(*s)
+			i, _, _ := entry(*s)
 			s.Buckets[i].Value = append(slices.Clone(s.Buckets[i].Value), 5)
 		}, "cannot be read"},
 	} {
