@@ -4,7 +4,7 @@ package join
 // read for them must still be in the processor's cache when they are folded.
 const LookAhead = 64
 
-// ahead are the payments of records that are folded next.
+// ahead are the payments of records that are folded, or of timers that are due, next.
 type ahead struct {
 	hashes []uint64
 	read   uint32 // what was read, or the compiler would leave the reading out
@@ -22,6 +22,20 @@ func (t *table) lookAhead(keys [][]byte) {
 	for _, key := range keys {
 		a.hashes = append(a.hashes, hashBytes(key))
 	}
+	t.touch(a)
+}
+
+// lookAheadDue does so for the payments of the timers that come next.
+func (t *table) lookAheadDue(next []timer) {
+	a := &t.ahead
+	a.hashes = a.hashes[:0]
+	for i := range next {
+		a.hashes = append(a.hashes, next[i].hash)
+	}
+	t.touch(a)
+}
+
+func (t *table) touch(a *ahead) {
 	for _, hash := range a.hashes {
 		a.read += t.bucket(hash).peekIndex(uint32(hash))
 	}

@@ -16,13 +16,17 @@ import (
 // payment says when the moment comes: one whose next moment is another by then
 // has a timer of its own there. So setting a timer writes to one place, and none
 // is ever looked for to be moved. Far timers lie in slots of a quarter of an hour,
-// packed and in no order; those of the slot that the frontier is in form a heap.
+// packed and in no order; those of the slot that the frontier is in are put in order
+// once, and what is set there later forms a heap.
 type timers struct {
 	slots map[int64]*timerSlot
 	order []int64 // the numbers of the slots, as a heap
-	near  []timer // a heap, by moment
+	near  []timer // what is left of the slots up to nearTo, by moment
+	late  []timer // a heap, by moment: set when its slot was near already
 	// nearTo is the number of the last slot that near holds the timers of.
 	nearTo int64
+	slot   []timer // the memory of near
+	unread int     // how many of near come before the payments of the next are read ahead
 	// run are the payments of the earliest moment, in order, at is the next of them.
 	run    []span
 	at     int
@@ -77,8 +81,8 @@ func (t *timers) set(moment int64, hash uint64) {
 	}
 	number := moment >> slotShift
 	if number <= t.nearTo {
-		t.near = append(t.near, timer{moment, hash})
-		up(t.near, sooner)
+		t.late = append(t.late, timer{moment, hash})
+		up(t.late, sooner)
 		return
 	}
 	s := t.slots[number]
@@ -112,13 +116,13 @@ func (t *timers) due(frontier int64, payments *table, r rejudge) bool {
 	for t.at == len(t.run) {
 		t.run, t.keys, t.at = kept(t.run), kept(t.keys), 0
 		switch {
-		case len(t.near) > 0:
-			if t.near[0].moment >= frontier {
+		case len(t.near)+len(t.late) > 0:
+			if t.soonest() >= frontier {
 				return false
 			}
 			t.gather(payments, r)
 			if len(t.near) == 0 {
-				t.near = kept(t.near)
+				t.slot = kept(t.slot)
 			}
 		case len(t.order) > 0:
 			if t.order[0]<<slotShift >= frontier {
@@ -141,29 +145,60 @@ func kept[E any](s []E) []E {
 	return s[:0]
 }
 
-// approach takes the timers of the next slot into the heap.
+// approach puts the timers of the next slot in order.
 func (t *timers) approach() {
 	number := t.order[0]
 	t.order = pop(t.order, less)
+	t.near, t.late = t.slot[:0], kept(t.late)
 	for _, chunk := range t.slots[number].chunks {
 		for _, f := range chunk {
 			t.near = append(t.near, f.timer(number))
 		}
 	}
+	t.slot = t.near
 	delete(t.slots, number)
-	t.nearTo = number
-	// What is sorted is a heap.
+	t.nearTo, t.unread = number, 0
 	slices.SortFunc(t.near, func(a, b timer) int { return cmp.Compare(a.moment, b.moment) })
+}
+
+// soonest is the moment of the next timer; there is one.
+func (t *timers) soonest() int64 {
+	switch {
+	case len(t.near) == 0:
+		return t.late[0].moment
+	case len(t.late) == 0:
+		return t.near[0].moment
+	default:
+		return min(t.near[0].moment, t.late[0].moment)
+	}
+}
+
+// next takes a timer of a moment, and gives the hash; false if there is no more.
+func (t *timers) next(moment int64, payments *table) (hash uint64, is bool) {
+	if len(t.near) > 0 && t.near[0].moment == moment {
+		if t.unread == 0 {
+			t.unread = min(LookAhead, len(t.near))
+			payments.lookAheadDue(t.near[:t.unread])
+		}
+		hash = t.near[0].hash
+		t.near = t.near[1:]
+		t.unread--
+		return hash, true
+	}
+	if len(t.late) > 0 && t.late[0].moment == moment {
+		hash = t.late[0].hash
+		t.late = pop(t.late, sooner)
+		return hash, true
+	}
+	return 0, false
 }
 
 // gather makes the run of the earliest moment: the keys of the payments whose next
 // moment it is. Two payments may share a hash, and a payment may have two timers
 // for one moment: it comes once.
 func (t *timers) gather(payments *table, r rejudge) {
-	t.moment = t.near[0].moment
-	for len(t.near) > 0 && t.near[0].moment == t.moment {
-		hash := t.near[0].hash
-		t.near = pop(t.near, sooner)
+	t.moment = t.soonest()
+	for hash, is := t.next(t.moment, payments); is; hash, is = t.next(t.moment, payments) {
 		b := payments.bucket(hash)
 		for slot := b.first(uint32(hash)); slot >= 0; slot = b.next(slot, uint32(hash)) {
 			if h, err := peek(b.payment(slot)); err == nil && r.next(&h) == t.moment {

@@ -166,11 +166,15 @@ func TestBadAddresses(t *testing.T) {
 		})
 	}
 	t.Run("demo without servers", func(t *testing.T) {
-		p := run(t, "settlewatch", nil, "demo", "--once", "--kafka-brokers", absent, "--redis-addrs", absent,
+		folder := t.TempDir()
+		p := run(t, "settlewatch", []string{"TMPDIR=" + folder}, "demo", "--once", "--kafka-brokers", absent, "--redis-addrs", absent,
 			"--clickhouse-dsn", "clickhouse://"+absent+"/default")
 		p.see(absent, "check")
 		if status := p.end(); status != 2 {
 			t.Errorf("exit status %d, want 2:\n%s", status, p.stderr.String())
+		}
+		if left, err := os.ReadDir(folder); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v, %v", left, err)
 		}
 	})
 }

@@ -171,12 +171,15 @@ func newWorkplace(dir, prefix string) (workplace, error) {
 }
 
 // leave removes a temporary folder after a run that ended well or was stopped;
-// what remains of a failed one is for a look.
+// what remains of a failed one is for a look, if there is anything.
 func (w workplace) leave(ctx context.Context, s *screen, failed error) error {
 	switch {
 	case !w.temporary:
 		return nil
 	case failed != nil && (ctx.Err() == nil || errors.Is(failed, errFindings)):
+		if os.Remove(w.dir) == nil { // it was empty
+			return nil
+		}
 		s.say("data and logs are kept in %s", w.dir)
 		return nil
 	}
