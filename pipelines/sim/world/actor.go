@@ -60,6 +60,7 @@ type actor struct {
 	leaveAt int
 	dead    bool // crashed: nothing it does has an effect any more
 	done    bool
+	rests   bool // it has refused a partition that is lost, and keeps it
 	err     error
 
 	// What it is parked for.
@@ -162,7 +163,10 @@ func (w *World) ended(a *actor) {
 	}
 	w.note("%s ended: %v", a.name, a.err)
 	if w.mayRefuse(a) {
-		return // the partition rests, its process goes on
+		// The partition rests, its process goes on. One that nobody can work on stays with
+		// its owner, or the others would move with it for ever.
+		a.rests = w.stores[a.partition].checkpoints.lost
+		return
 	}
 	if w.repaired(a) {
 		return

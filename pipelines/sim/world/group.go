@@ -31,10 +31,11 @@ func (g *group) of(p *process) bool {
 	return slices.Contains(g.kinds, p.kind) && (g.version == 0 || g.version == p.version)
 }
 
-// orphaned tells whether a partition has no living owner.
+// orphaned tells whether a partition has no living owner; who owns one and lets it rest
+// is one, while its process lives.
 func (g *group) orphaned() bool {
 	for _, a := range g.owners {
-		if a == nil || a.done {
+		if a == nil || a.done && !(a.rests && a.process.alive) {
 			return true
 		}
 	}
