@@ -33,6 +33,9 @@ type Latency struct {
 	P99     float64    `json:"p99_ms"`
 	P999    float64    `json:"p99_9_ms"`
 	Max     float64    `json:"max_ms"`
+	// Course is the p99 of each tenth of the time, by the moment at which an alert
+	// became certain: what grows with the run is seen here, and when something happened.
+	Course []float64 `json:"p99_course_ms"`
 }
 
 // LatencyResult of one rate.
@@ -75,6 +78,7 @@ const (
 	latencyMaxMs     = 600_000
 	latencyDigits    = 3
 	latencyAcquirers = "due-%03d"
+	latencyTenths    = 10
 )
 
 // live is the traffic of a latency run.
@@ -90,8 +94,33 @@ type live struct {
 	mu       sync.Mutex
 	certain  map[Expected]time.Time // when an expected alert became certain
 	overdue  []string               // acquirer of each unsettled payment, by payment / 1000
-	seen     map[alert.Kind]*hdrhistogram.Histogram
+	seen     map[alert.Kind]*course
 	expected map[alert.Kind]int64
+}
+
+// course is what was seen in each tenth of the time, in microseconds.
+type course [latencyTenths]*hdrhistogram.Histogram
+
+func newCourse() *course {
+	var c course
+	for n := range c {
+		c[n] = hdrhistogram.New(1, latencyMaxMs*1000, latencyDigits)
+	}
+	return &c
+}
+
+// whole is all of it in one.
+func (c *course) whole() *hdrhistogram.Histogram {
+	all := hdrhistogram.New(1, latencyMaxMs*1000, latencyDigits)
+	for _, h := range c {
+		all.Merge(h)
+	}
+	return all
+}
+
+// tenth of the run in which a moment lies.
+func (l *live) tenth(at time.Time) int {
+	return min(max(0, int(latencyTenths*at.Sub(l.begin)/l.plan.Duration)), latencyTenths-1)
 }
 
 // RunLatency measures how long after it became certain an alert can be read.
@@ -107,10 +136,10 @@ func (b *Bench) RunLatency(ctx context.Context, plan LatencyPlan) (LatencyResult
 func (o *ours) latency(ctx context.Context, plan LatencyPlan) (LatencyResult, error) {
 	l := &live{
 		plan: plan, backMs: dayMs, begin: time.Now().Add(latencyStart + latencyWarmUp), certain: map[Expected]time.Time{},
-		seen: map[alert.Kind]*hdrhistogram.Histogram{}, expected: map[alert.Kind]int64{},
+		seen: map[alert.Kind]*course{}, expected: map[alert.Kind]int64{},
 	}
 	for _, k := range alert.Kinds {
-		l.seen[k] = hdrhistogram.New(1, latencyMaxMs*1000, latencyDigits) // microseconds
+		l.seen[k] = newCourse()
 	}
 	var err error
 	if l.feeder, err = newFeeder(ctx, o.bench.bus, o.workload); err != nil {
@@ -142,10 +171,20 @@ func (o *ours) latency(ctx context.Context, plan LatencyPlan) (LatencyResult, er
 	if err := watch.start(); err != nil {
 		return LatencyResult{}, err
 	}
+	var taking errgroup.Group
+	if o.bench.options.Profiles != "" {
+		taking.Go(func() error {
+			middle := time.Until(l.begin.Add(plan.Duration / 2))
+			if err := wait(watching, after(middle), nil); err != nil {
+				return err
+			}
+			return o.takeProfiles(watching)
+		})
+	}
 	err = l.play(ctx)
 	watch.end()
 	if err == nil {
-		err = l.patience(ctx)
+		err = errors.Join(l.patience(ctx), taking.Wait())
 	}
 	stop()
 	if err = errors.Join(err, g.Wait(), watch.err); err != nil {
@@ -276,7 +315,7 @@ func (l *live) output() output {
 		defer l.mu.Unlock()
 		if at, waiting := l.certain[s.Expected]; waiting {
 			delete(l.certain, s.Expected)
-			return s, l.seen[a.Kind].RecordValue(now.Sub(at).Microseconds())
+			return s, l.seen[a.Kind][l.tenth(at)].RecordValue(now.Sub(at).Microseconds())
 		}
 		return s, nil
 	}
@@ -326,11 +365,15 @@ func (l *live) result(watch *stopwatch) LatencyResult {
 		return float64(h.ValueAtPercentile(percent)) / 1000
 	}
 	for _, k := range alert.Kinds {
-		h := l.seen[k]
-		r.Latencies = append(r.Latencies, Latency{
+		h := l.seen[k].whole()
+		times := Latency{
 			Kind: k, Alerts: h.TotalCount(), Missing: missing[k],
 			P50: ms(h, 50), P99: ms(h, 99), P999: ms(h, 99.9), Max: float64(h.Max()) / 1000,
-		})
+		}
+		for _, tenth := range l.seen[k] {
+			times.Course = append(times.Course, ms(tenth, 99))
+		}
+		r.Latencies = append(r.Latencies, times)
 	}
 	return r
 }

@@ -21,6 +21,7 @@ type latencyFlags struct {
 	duration time.Duration
 	maxRate  float64
 	payments int64
+	profiles string
 }
 
 func benchLatencyCommand() *cobra.Command {
@@ -50,6 +51,7 @@ Exit status: 0 every expected alert came, 1 some are missing, 2 it could not run
 	paymentsFlag(cmd, &f.payments, 1_000_000)
 	flags.DurationVar(&f.duration, "duration", 5*time.Minute, "how long each rate is held")
 	flags.Float64Var(&f.maxRate, "max-rate", 0, "events a second that the pipeline takes at most; 0 measures it with --payments")
+	flags.StringVar(&f.profiles, "profiles", "", "keep a CPU profile of each of our services in `DIR`, from the middle of the last load")
 	return cmd
 }
 
@@ -57,7 +59,7 @@ Exit status: 0 every expected alert came, 1 some are missing, 2 it could not run
 const latencyRounds = 3
 
 func runLatency(ctx context.Context, f latencyFlags, out io.Writer) error {
-	return withBench(ctx, f.benchPlace, "", func(s *screen, dir string, b *bench.Bench) error {
+	return withBench(ctx, f.benchPlace, f.profiles, func(s *screen, dir string, b *bench.Bench) error {
 		if f.maxRate == 0 {
 			all, err := b.Compare(ctx, bench.Plan{
 				Workload: bench.Workload{Payments: f.payments, Partitions: benchPartitions},
@@ -120,6 +122,7 @@ func measureLoads(
 		for _, l := range r.Latencies {
 			s.say("  %s: %d alerts, %d missing, p50 %.1f ms, p99 %.1f ms, p99.9 %.1f ms, max %.1f ms",
 				l.Kind, l.Alerts, l.Missing, l.P50, l.P99, l.P999, l.Max)
+			s.say("    p99 of each tenth of the time, ms: %.0f", l.Course)
 			t.AppendRow(table.Row{
 				name, whole(r.Written), l.Kind, l.Alerts, l.Missing, oneDigit(l.P50), oneDigit(l.P99), oneDigit(l.P999), oneDigit(l.Max),
 				oneDigit(r.OtherCPUSeconds),
