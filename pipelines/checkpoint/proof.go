@@ -2,10 +2,7 @@ package checkpoint
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-
-	"github.com/cespare/xxhash/v2"
 
 	"settlewatch/pipelines/join"
 	"settlewatch/pipelines/stage"
@@ -23,10 +20,10 @@ const proofBuckets = join.BucketCount / 8
 // deltas change in it, and compares the sum over all payments with the one that the owner
 // kept and committed. No bucket depends on another, and the sum does not depend on the
 // order: so each can be made, summed and forgotten. The rest of the state, CONFIG and
-// frontiers, is loaded by join.Load itself, without payments. What is left are the timers,
-// which follow from payments that are the committed ones to the byte.
+// frontiers, join.LoadHead loads as Load does. What is left are the timers, which follow
+// from payments that are the committed ones to the byte.
 func Loads(ctx context.Context, s stage.Stored, pace *Pace) error {
-	want, err := loadHead(s.Meta)
+	want, err := join.LoadHead(s.Meta)
 	if err != nil {
 		return err
 	}
@@ -40,7 +37,7 @@ func Loads(ctx context.Context, s stage.Stored, pace *Pace) error {
 		}
 		values[b.Index] = b.Value
 	}
-	var got tally
+	var got join.Tally
 	var later changes
 	for first := 0; first < join.BucketCount; first += proofBuckets {
 		if err := later.read(ctx, s.Ring, first, pace); err != nil {
@@ -56,18 +53,14 @@ func Loads(ctx context.Context, s stage.Stored, pace *Pace) error {
 				return fmt.Errorf("load bucket %d: %w", index, err)
 			}
 			for _, packed := range payments {
-				got.add(packed)
+				got.Add(packed)
 			}
 			if err := pace.Rest(ctx); err != nil {
 				return err
 			}
 		}
 	}
-	if got != want {
-		return fmt.Errorf("%d payments with checksum %x, stored are %d with %x: %w",
-			got.Payments, got.Checksum, want.Payments, want.Checksum, join.ErrInconsistent)
-	}
-	return nil
+	return got.Match(want)
 }
 
 // changes are what the deltas change in each of some buckets, oldest first.
@@ -98,41 +91,4 @@ func (c *changes) read(ctx context.Context, ring [][]byte, first int, pace *Pace
 		}
 	}
 	return nil
-}
-
-// A tally is what meta says of all payments.
-type tally struct {
-	Payments int    `json:"payments"`
-	Checksum uint64 `json:"checksum"`
-}
-
-// loadHead loads a state's meta as that of a state without payments, and gives what it
-// says of them.
-func loadHead(meta []byte) (said tally, err error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(meta, &said); err != nil {
-		return said, fmt.Errorf("decode state: %w", err)
-	}
-	if err := json.Unmarshal(meta, &fields); err != nil {
-		return said, fmt.Errorf("decode state: %w", err)
-	}
-	fields["payments"], fields["checksum"] = json.RawMessage("0"), json.RawMessage("0")
-	empty, err := json.Marshal(fields)
-	if err != nil {
-		return said, fmt.Errorf("encode state: %w", err)
-	}
-	_, _, err = join.Load(empty, nil, nil)
-	return said, err
-}
-
-// add counts a packed payment. Its checksum is reckoned here as in join's table, which
-// shows it in meta only; TestLoadsAsJoinDoes holds the two together.
-func (t *tally) add(packed []byte) {
-	const part = 1 << 10
-	t.Payments++
-	for n := uint64(0); len(packed) > 0; n++ {
-		size := min(part, len(packed))
-		t.Checksum += xxhash.Sum64(packed[:size]) * (2*n + 1)
-		packed = packed[size:]
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"testing"
@@ -30,18 +31,13 @@ const (
 // buckets and in a ring that was trimmed.
 func folded(t *testing.T) stage.Stored {
 	t.Helper()
-	config := ruleset.Default(ruleset.Abilities{JoinVersion: join.Version, TZData: calendar.TZDataVersion, Calendar: "2026.1"},
-		&event.ExpectedSource{Name: saleFeed, Clock: event.Clock_CLOCK_PLAYED})
-	log := []*event.LogRecord{{
-		Origin: &event.Origin{Source: "config/config.v1/0/config@1"}, Body: &event.LogRecord_Config{Config: config},
-	}}
 	atTheEdge := "" // of those that are proved together
 	for n := 0; join.BucketOf(event.PaymentKey(atTheEdge))%(join.BucketCount/8) != 0; n++ {
 		atTheEdge = fmt.Sprintf("acq|o|edge%d", n)
 	}
+	log := []*event.LogRecord{configRecord()}
 	const sales = 2000
 	for i := range int64(sales) {
-		at, minor := monday+i*hourMs, 100+i
 		key := fmt.Sprintf("acq|o|%d", i%150)
 		switch i % 10 {
 		case 0:
@@ -49,35 +45,13 @@ func folded(t *testing.T) stage.Stored {
 		case 5:
 			key = atTheEdge
 		}
-		id := event.NewID("sale", fmt.Sprint(i))
-		log = append(log, &event.LogRecord{
-			Origin: &event.Origin{Source: saleFeed, Offset: 2 * i}, ArrivalMs: at,
-			Body: &event.LogRecord_Event{Event: &event.Event{
-				Id: id[:], PaymentKey: key, Kind: event.Kind_KIND_AUTHORIZATION, Operation: event.Operation_OPERATION_NEW,
-				Mode: event.Mode_MODE_SINGLE, Outcome: event.Outcome_OUTCOME_REJECTED,
-				Amounts: &event.Amounts{Currency: "CNY", TransactionMinor: &minor}, Time: &event.Time{BusinessMs: &at},
-				Parties: &event.Parties{Merchant: "M1"},
-			}},
-		}, &event.LogRecord{
-			Origin: &event.Origin{Source: saleFeed, Offset: 2*i + 1}, ArrivalMs: at, Body: &event.LogRecord_Mark{Mark: &event.Mark{TMs: at}},
-		})
+		log = append(log, saleRecord(key, i, monday+i*hourMs), markRecord(i, monday+i*hourMs))
 	}
-	state, out := join.New(), new(join.Output)
-	recorder := join.NewRecorder(state)
 	held := map[int][]byte{}
 	s := stage.Stored{RingFirst: 1}
-	for at := 0; at < len(log); at += 20 {
-		for _, r := range log[at:min(at+20, len(log))] {
-			if err := state.Step(r, out); err != nil {
-				t.Fatal(err)
-			}
-		}
+	commit(t, log, 20, func(c *join.Changes) {
 		s.Sequence++
-		s.Offset = int64(at + 20)
-		c, err := recorder.Commit(s.Sequence, join.Position{Offset: s.Offset})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s.Offset = int64(20 * s.Sequence)
 		s.Meta, s.Ring = c.Meta, append(s.Ring, bytes.Clone(c.Delta))
 		if s.Sequence == 100 {
 			s.Ring, s.RingFirst = s.Ring[c.TrimTo-s.RingFirst:], c.TrimTo
@@ -87,13 +61,66 @@ func folded(t *testing.T) stage.Stored {
 				held[b.Index] = bytes.Clone(b.Value)
 			}
 		}
-	}
+	})
 	// As read by Snapshot from commit 100 on: each bucket is of some commit since.
-	for index, value := range held {
-		s.Buckets = append(s.Buckets, stage.Bucket{Index: index, Value: value})
-	}
-	slices.SortFunc(s.Buckets, func(a, b stage.Bucket) int { return a.Index - b.Index })
+	s.Buckets = bucketsOf(held)
 	return s
+}
+
+// commit folds a log, and shows a commit for every so many records.
+func commit(t testing.TB, log []*event.LogRecord, records int, show func(*join.Changes)) {
+	t.Helper()
+	state, out := join.New(), new(join.Output)
+	recorder := join.NewRecorder(state)
+	for at := 0; at < len(log); at += records {
+		for _, r := range log[at:min(at+records, len(log))] {
+			if err := state.Step(r, out); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out.Alerts, out.Payments = out.Alerts[:0], out.Payments[:0]
+		c, err := recorder.Commit(uint64(at/records+1), join.Position{Offset: int64(at + records)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		show(&c)
+	}
+}
+
+func bucketsOf(held map[int][]byte) (buckets []stage.Bucket) {
+	for _, index := range slices.Sorted(maps.Keys(held)) {
+		buckets = append(buckets, stage.Bucket{Index: index, Value: held[index]})
+	}
+	return buckets
+}
+
+func configRecord() *event.LogRecord {
+	return &event.LogRecord{
+		Origin: &event.Origin{Source: "config/config.v1/0/config@1"},
+		Body: &event.LogRecord_Config{Config: ruleset.Default(ruleset.Abilities{JoinVersion: join.Version, TZData: calendar.TZDataVersion, Calendar: "2026.1"},
+			&event.ExpectedSource{Name: saleFeed, Clock: event.Clock_CLOCK_PLAYED})},
+	}
+}
+
+// saleRecord and markRecord are the i-th of each.
+
+func saleRecord(key string, i, at int64) *event.LogRecord {
+	minor, id := 100+i, event.NewID("sale", fmt.Sprint(i))
+	return &event.LogRecord{
+		Origin: &event.Origin{Source: saleFeed, Offset: 2 * i}, ArrivalMs: at,
+		Body: &event.LogRecord_Event{Event: &event.Event{
+			Id: id[:], PaymentKey: key, Kind: event.Kind_KIND_AUTHORIZATION, Operation: event.Operation_OPERATION_NEW,
+			Mode: event.Mode_MODE_SINGLE, Outcome: event.Outcome_OUTCOME_REJECTED,
+			Amounts: &event.Amounts{Currency: "CNY", TransactionMinor: &minor}, Time: &event.Time{BusinessMs: &at},
+			Parties: &event.Parties{Merchant: "M1"},
+		}},
+	}
+}
+
+func markRecord(i, at int64) *event.LogRecord {
+	return &event.LogRecord{
+		Origin: &event.Origin{Source: saleFeed, Offset: 2*i + 1}, ArrivalMs: at, Body: &event.LogRecord_Mark{Mark: &event.Mark{TMs: at}},
+	}
 }
 
 // What join.Load loads passes, and nothing else does, whatever is spoilt.

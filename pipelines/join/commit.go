@@ -48,11 +48,10 @@ type Changes struct {
 
 // meta is everything but the payments, as JSON: an operator can read it in Redis.
 type meta struct {
-	Format       int            `json:"format"`
-	Position     Position       `json:"position"`
-	Buckets      int            `json:"buckets"`
-	Payments     int            `json:"payments"`
-	Checksum     uint64         `json:"checksum"`
+	Format   int      `json:"format"`
+	Position Position `json:"position"`
+	Buckets  int      `json:"buckets"`
+	Tally
 	ConfigNumber int64          `json:"config_number"`
 	Config       []byte         `json:"config,omitempty"` // settlewatch.event.v1.Config
 	Groups       []hop.Group    `json:"groups"`
@@ -169,8 +168,7 @@ func (t *table) waitingBytes(budget int) (size int) {
 
 func (s *State) encodeMeta(position Position) ([]byte, error) {
 	m := meta{
-		Format: StateFormat, Position: position, Buckets: bucketCount,
-		Payments: s.payments.count, Checksum: s.payments.checksum,
+		Format: StateFormat, Position: position, Buckets: bucketCount, Tally: s.payments.tally(),
 		ConfigNumber: s.configNumber, Groups: s.hop.Groups(), Sources: s.hop.Positions(), Counts: s.counts,
 		Epoch: s.epoch, JudgeFrom: s.judgeFrom, AlertsOnly: s.alertsOnly,
 	}
@@ -191,16 +189,10 @@ func (s *State) encodeMeta(position Position) ([]byte, error) {
 // It fails when the checksum over all payments is not the stored one: the store
 // was read while it changed, or it was damaged.
 func Load(metaBytes []byte, buckets []Bucket, ring [][]byte) (*State, Position, error) {
-	var m meta
-	if err := json.Unmarshal(metaBytes, &m); err != nil {
-		return nil, Position{}, fmt.Errorf("decode state: %w", err)
-	}
-	if err := m.readable(); err != nil {
+	s, m, err := decodeHead(metaBytes)
+	if err != nil {
 		return nil, Position{}, err
 	}
-	s := New()
-	s.hop = hop.NewReader(m.Sources, m.Groups)
-	s.configNumber, s.counts, s.epoch, s.alertsOnly = m.ConfigNumber, m.Counts, m.Epoch, m.AlertsOnly
 	t := s.payments
 	for _, b := range buckets {
 		if b.Index < 0 || b.Index >= bucketCount {
@@ -216,15 +208,35 @@ func Load(metaBytes []byte, buckets []Bucket, ring [][]byte) (*State, Position, 
 		}
 	}
 	t.expander = nil
-	if t.checksum != m.Checksum || t.count != m.Payments {
-		return nil, Position{}, fmt.Errorf("%d payments with checksum %x, stored are %d with %x: %w",
-			t.count, t.checksum, m.Payments, m.Checksum, ErrInconsistent)
+	if err := t.tally().Match(m.Tally); err != nil {
+		return nil, Position{}, err
 	}
 	return s, m.Position, s.resume(m)
 }
 
-// ErrInconsistent is a loaded state that is not the committed one.
-var ErrInconsistent = errors.New("loaded state does not match its checksum")
+// LoadHead is Load but for the payments: it fails where Load fails at what else is
+// stored, and gives the Tally that the payments must have.
+func LoadHead(metaBytes []byte) (Tally, error) {
+	s, m, err := decodeHead(metaBytes)
+	if err != nil {
+		return Tally{}, err
+	}
+	return m.Tally, s.resume(m)
+}
+
+// decodeHead begins a state with what meta says, as yet without payments or CONFIG.
+func decodeHead(metaBytes []byte) (s *State, m meta, err error) {
+	if err := json.Unmarshal(metaBytes, &m); err != nil {
+		return nil, m, fmt.Errorf("decode state: %w", err)
+	}
+	if err := m.readable(); err != nil {
+		return nil, m, err
+	}
+	s = New()
+	s.hop = hop.NewReader(m.Sources, m.Groups)
+	s.configNumber, s.counts, s.epoch, s.alertsOnly = m.ConfigNumber, m.Counts, m.Epoch, m.AlertsOnly
+	return s, m, nil
+}
 
 // resume puts the stored CONFIG in force again, judging nothing.
 func (s *State) resume(m meta) error {
