@@ -39,6 +39,7 @@ func Loads(ctx context.Context, s stage.Stored, pace *Pace) error {
 	}
 	var got join.Tally
 	var later changes
+	reader := join.NewBucketReader()
 	for first := 0; first < join.BucketCount; first += proofBuckets {
 		if err := later.read(ctx, s.Ring, first, pace); err != nil {
 			return err
@@ -48,11 +49,10 @@ func Loads(ctx context.Context, s stage.Stored, pace *Pace) error {
 			if values[index] == nil && len(changed) == 0 {
 				continue
 			}
-			payments, err := join.ReadBucket(index, values[index], changed)
-			if err != nil {
+			if err := reader.Read(index, values[index], changed); err != nil {
 				return fmt.Errorf("load bucket %d: %w", index, err)
 			}
-			for _, packed := range payments {
+			for _, packed := range reader.Payments() {
 				got.Add(packed)
 			}
 			if err := pace.Rest(ctx); err != nil {

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"iter"
 	"slices"
+
+	"settlewatch/schemas/event"
 )
 
 // A bucket is one array of entries and an index into it. An entry is a header and
@@ -117,6 +119,18 @@ func (b *bucket) entries() iter.Seq[entry] {
 			e := entry(b.array[at:])
 			at += headerBytes + e.slot()
 			if !e.is(isDead) && !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// payments are those of entries, by key.
+func (b *bucket) payments() iter.Seq2[event.PaymentKey, []byte] {
+	return func(yield func(event.PaymentKey, []byte) bool) {
+		for e := range b.entries() {
+			p := e.payload()
+			if key, _ := packedKey(p); !yield(key, p) {
 				return
 			}
 		}

@@ -1,6 +1,7 @@
 package join
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -137,8 +138,9 @@ func standing(metaBytes []byte, key event.PaymentKey) (*State, Place, error) {
 
 // Explain takes a packed payment apart under the CONFIG that the commit's meta
 // holds. It judges nothing: what it shows is what is stored, and what the stored
-// facts add up to.
+// facts add up to. It lasts whatever becomes of packed.
 func Explain(metaBytes, packed []byte) (Explanation, error) {
+	packed = bytes.Clone(packed) // texts are views of it
 	at, err := peek(packed)
 	if err != nil {
 		return Explanation{}, err

@@ -183,6 +183,27 @@ func TestPick(t *testing.T) {
 	}
 }
 
+// What is shown of a payment lasts, though its memory is taken for another.
+func TestExplainKeeps(t *testing.T) {
+	s, _ := fold(t, testConfig(nil), script("A100 due S60").records(t, testKey))
+	c := stored(t, s, 1)
+	packed, err := Pick(testKey, bucketValue(c, BucketOf(testKey)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := Explain(c.Meta, packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := fmt.Sprintf("%+v", e)
+	for i := range packed {
+		packed[i] = '?'
+	}
+	if after := fmt.Sprintf("%+v", e); after != before || !strings.Contains(before, string(testKey)) {
+		t.Errorf("it was\n%s\nand is\n%s", before, after)
+	}
+}
+
 // TestExplainDamage: damaged bytes are errors, never a panic.
 func TestExplainDamage(t *testing.T) {
 	s, _ := fold(t, testConfig(nil), script("A100 due S60").records(t, testKey))

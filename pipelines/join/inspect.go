@@ -1,6 +1,11 @@
 package join
 
-import "settlewatch/schemas/event"
+import (
+	"iter"
+	"maps"
+
+	"settlewatch/schemas/event"
+)
 
 // BucketCount is into how many buckets a snapshot is cut.
 const BucketCount = bucketCount
@@ -8,28 +13,60 @@ const BucketCount = bucketCount
 // BucketOf is the bucket of the snapshot that holds a payment.
 func BucketOf(key event.PaymentKey) int { return bucketOf(hashKey(key)) }
 
-// ReadBucket gives the packed payments of one stored bucket, for readers from outside.
-// later are changes of the ring that belong to it, oldest first; those that the bucket
-// has already are left out.
-func ReadBucket(index int, value []byte, later []Change) (map[event.PaymentKey][]byte, error) {
-	t := newTable()
-	t.unstored = true
+// A BucketReader gives the packed payments of stored buckets, one bucket after the other,
+// for readers from outside. Each is made in the memory of the one before: keys and
+// payments last until the next Read.
+type BucketReader struct {
+	table *table // of one bucket
+	index int    // which
+}
+
+// NewBucketReader takes a third of a megabyte, so one is made for many buckets.
+func NewBucketReader() *BucketReader {
+	r := &BucketReader{table: newTable()}
+	r.table.unstored = true
+	return r
+}
+
+// Read makes the bucket with this index of its stored value, empty where none is stored.
+// later are changes of the ring, oldest first: those of other buckets are left out, and
+// those that the bucket has already. After an error there is nothing to see until the
+// next Read.
+func (r *BucketReader) Read(index int, value []byte, later []Change) error {
+	r.begin(index)
 	if len(value) > 0 {
-		if err := t.loadBucket(index, value); err != nil {
-			return nil, err
+		if err := r.table.loadBucket(index, value); err != nil {
+			return err
 		}
 	}
 	for i := range later {
-		if err := t.apply(&later[i]); err != nil {
-			return nil, err
+		if later[i].Bucket != index {
+			continue
+		}
+		if err := r.table.apply(&later[i]); err != nil {
+			return err
 		}
 	}
-	payments := make(map[event.PaymentKey][]byte, t.count)
-	for key, packed := range t.all() {
-		payments[key] = packed
-	}
-	return payments, nil
+	return nil
 }
+
+// begin gives the memory of the bucket before to this one.
+func (r *BucketReader) begin(index int) {
+	t := r.table
+	before := t.buckets[r.index]
+	clear(before.index)
+	t.buckets[r.index], t.at[r.index], t.count = bucket{}, 0, 0
+	t.buckets[index] = bucket{array: before.array[:0], index: before.index}
+	r.index = index
+}
+
+// Payments of the bucket, in no order.
+func (r *BucketReader) Payments() iter.Seq2[event.PaymentKey, []byte] {
+	return r.table.buckets[r.index].payments()
+}
+
+// Payment is one of the bucket, nil where it holds none with this key.
+func (r *BucketReader) Payment(key event.PaymentKey) []byte { return r.table.get(key) }
 
 // Pick finds the packed payment in its bucket and the deltas of the ring, oldest
 // first. ErrUnknownPayment where it is in none, or was removed last.
@@ -46,25 +83,21 @@ func Pick(key event.PaymentKey, bucketValue []byte, deltas [][]byte) ([]byte, er
 			}
 		}
 	}
-	payments, err := ReadBucket(index, bucketValue, later)
-	if err != nil {
+	r := NewBucketReader()
+	if err := r.Read(index, bucketValue, later); err != nil {
 		return nil, err
 	}
-	if packed, there := payments[key]; there {
+	if packed := r.Payment(key); packed != nil {
 		return packed, nil
 	}
 	return nil, ErrUnknownPayment
 }
 
-// Bucket gives the payments of one bucket as the state has them now, in no order. They last until the
-// state changes.
+// Bucket gives the payments of one bucket as the state has them now. They and their keys
+// last until the state changes.
 func (s *State) Bucket(index int) map[event.PaymentKey][]byte {
 	b := &s.payments.buckets[index]
 	payments := make(map[event.PaymentKey][]byte, b.live)
-	for e := range b.entries() {
-		p := e.payload()
-		key, _ := packedKey(p)
-		payments[key] = p
-	}
+	maps.Insert(payments, b.payments())
 	return payments
 }

@@ -231,9 +231,8 @@ func (t *table) loadBucket(index int, value []byte) error {
 func (t *table) all() iter.Seq2[event.PaymentKey, []byte] {
 	return func(yield func(event.PaymentKey, []byte) bool) {
 		for i := range t.buckets {
-			for e := range t.buckets[i].entries() {
-				p := e.payload()
-				if key, _ := packedKey(p); !yield(key, p) {
+			for key, p := range t.buckets[i].payments() {
+				if !yield(key, p) {
 					return
 				}
 			}

@@ -14,9 +14,9 @@ import (
 )
 
 // crowd are payments of one bucket.
-func crowd(n int) (keys []event.PaymentKey) {
+func crowd(bucket, n int) (keys []event.PaymentKey) {
 	for i := 0; len(keys) < n; i++ {
-		if key := event.PaymentKey(fmt.Sprintf("acq1|o|%d", i)); bucketOf(hashKey(key)) == 7 {
+		if key := event.PaymentKey(fmt.Sprintf("acq1|o|%d", i)); bucketOf(hashKey(key)) == bucket {
 			keys = append(keys, key)
 		}
 	}
@@ -26,7 +26,7 @@ func crowd(n int) (keys []event.PaymentKey) {
 // Whatever happens to its payments, a table holds what a map would; and what its
 // deltas and buckets bring to another one is the same, with the same checksum.
 func TestATableIsAMap(t *testing.T) {
-	keys := crowd(60)
+	keys := crowd(7, 60)
 	rapid.Check(t, func(t *rapid.T) {
 		one, other, want := newTable(), newTable(), map[event.PaymentKey][]byte{}
 		tail := func() []byte {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -158,11 +159,12 @@ type comparison struct {
 	position join.Position
 	out      join.Output
 	ring     ring
+	stored   *join.BucketReader
 }
 
 // begin makes the state that the fold starts with.
 func (r *run) begin(ctx context.Context, partition int32) (*comparison, error) {
-	c := &comparison{run: r, store: r.Store(partition), part: Part{Partition: partition}}
+	c := &comparison{run: r, store: r.Store(partition), part: Part{Partition: partition}, stored: join.NewBucketReader()}
 	view, err := c.store.ReadBucket(ctx, 0)
 	if err != nil {
 		return nil, err
@@ -309,23 +311,24 @@ func (c *comparison) nothingStored(ctx context.Context) error {
 
 // bucket compares the payments of one bucket at one commit.
 func (c *comparison) bucket(index int, view statestore.BucketView) error {
-	stored, err := join.ReadBucket(index, view.Value, c.ring.changed[index])
-	if err != nil {
+	if err := c.stored.Read(index, view.Value, c.ring.changed[index]); err != nil {
 		c.differs(Difference{Field: "bucket", Stored: fmt.Sprintf("bucket %d cannot be read: %v", index, err), Folded: "readable"})
 		return nil
 	}
-	for key, folded := range c.state.Bucket(index) {
-		packed, there := stored[key]
-		delete(stored, key)
+	folded := c.state.Bucket(index)
+	for key, packed := range c.stored.Payments() {
+		is, there := folded[key]
 		switch {
 		case !there:
-			c.differs(Difference{Payment: string(key), Field: "payment", Stored: "missing", Folded: "there"})
-		case string(packed) != string(folded):
-			c.differs(comparePayments(view.Meta, key, packed, folded))
+			c.differs(Difference{Payment: string(key), Field: "payment", Stored: "there", Folded: "missing"})
+		case string(packed) != string(is):
+			c.differs(comparePayments(view.Meta, key, packed, is))
 		}
 	}
-	for key := range stored {
-		c.differs(Difference{Payment: string(key), Field: "payment", Stored: "there", Folded: "missing"})
+	for key := range folded {
+		if c.stored.Payment(key) == nil {
+			c.differs(Difference{Payment: string(key), Field: "payment", Stored: "missing", Folded: "there"})
+		}
 	}
 	return nil
 }
@@ -335,6 +338,7 @@ func (c *comparison) bucket(index int, view statestore.BucketView) error {
 func (c *comparison) differs(d Difference) {
 	c.part.Different++
 	if c.part.First == nil || d.Payment < c.part.First.Payment {
+		d.Payment = strings.Clone(d.Payment) // a key lasts no longer than its bucket is looked at
 		c.part.First = &d
 	}
 }

@@ -188,11 +188,11 @@ func TestDifferent(t *testing.T) {
 	// One payment that stands, from the bucket of some of them.
 	entry := func(s stage.Stored) (bucket int, key event.PaymentKey, packed []byte) {
 		for i, b := range s.Buckets {
-			payments, err := join.ReadBucket(b.Index, b.Value, nil)
-			if err != nil {
+			reader := join.NewBucketReader()
+			if err := reader.Read(b.Index, b.Value, nil); err != nil {
 				t.Fatal(err)
 			}
-			for key, packed := range payments {
+			for key, packed := range reader.Payments() {
 				return i, key, packed
 			}
 		}
@@ -207,6 +207,11 @@ func TestDifferent(t *testing.T) {
 		s.Ring = append(s.Ring, append(delta, body...))
 	}
 	const whole, removed = 0, 1 // kinds of a change
+	// A payment of no log; of the buckets behind it each takes its memory.
+	more := ""
+	for n := 0; join.BucketOf(event.PaymentKey(more))/16 != join.BucketCount/32; n++ {
+		more = fmt.Sprintf("acq|o|more%d", n)
+	}
 	for name, c := range map[string]struct {
 		spoil func(s *stage.Stored)
 		want  string
@@ -215,6 +220,10 @@ func TestDifferent(t *testing.T) {
 			_, key, _ := entry(*s)
 			change(s, removed, []byte(key))
 		}, "Stored:missing Folded:there"},
+		"a payment more": {func(s *stage.Stored) {
+			_, key, packed := entry(*s)
+			change(s, whole, bytes.Replace(packed, append([]byte{byte(len(key))}, key...), append([]byte{byte(len(more))}, more...), 1))
+		}, "Payment:" + more + " Field:payment Stored:there Folded:missing"},
 		"a bucket is gone": {func(s *stage.Stored) {
 			i, _, _ := entry(*s)
 			s.Buckets = append(s.Buckets[:i:i], s.Buckets[i+1:]...)

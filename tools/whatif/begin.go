@@ -141,13 +141,13 @@ func (s *start) complete() error {
 	for _, b := range s.at.Buckets {
 		values[b.Index] = b.Value
 	}
+	reader := join.NewBucketReader()
 	for b, keys := range wanted {
-		payments, err := join.ReadBucket(b, values[b], later[b])
-		if err != nil {
+		if err := reader.Read(b, values[b], later[b]); err != nil {
 			return fmt.Errorf("read the checkpoint at offset %d: %w", s.at.Offset, err)
 		}
 		for key := range keys {
-			if err := s.known(key, payments[event.PaymentKey(key)]); err != nil {
+			if err := s.known(key, reader.Payment(event.PaymentKey(key))); err != nil {
 				return err
 			}
 		}
