@@ -339,18 +339,23 @@ func (c *condenser) splitBody(s *scanner) (last int64) {
 	if m&bodyAlerts != 0 || m >= bodyAlerts<<1 {
 		s.odd = true
 	}
+	s.carryBodyParts(m, numbers)
+	return last
+}
+
+// carryBodyParts gives on what a body's mask names.
+func (s *scanner) carryBodyParts(m byte, to *pen) {
 	if m&lifeIsFirst == 0 {
-		s.carryID(numbers)
+		s.carryID(to)
 	}
 	for parts := m & (bodyMerchant | bodyTerminal | bodyChannel); parts != 0; parts &= parts - 1 {
-		s.carryText(numbers)
+		s.carryText(to)
 	}
 	if m&bodyCounts != 0 {
 		for range bodyCountsNumber {
-			s.carryVarint(numbers)
+			s.carryVarint(to)
 		}
 	}
-	return last
 }
 
 const (

@@ -177,17 +177,7 @@ func (x *expander) joinBody(f *scanner) (last int64) {
 	rest.byte(m)
 	rest.varint(last)
 	f.carryVarint(rest) // version
-	if m&lifeIsFirst == 0 {
-		s.carryID(rest)
-	}
-	for parts := m & (bodyMerchant | bodyTerminal | bodyChannel); parts != 0; parts &= parts - 1 {
-		s.carryText(rest)
-	}
-	if m&bodyCounts != 0 {
-		for range bodyCountsNumber {
-			s.carryVarint(rest)
-		}
-	}
+	s.carryBodyParts(m, rest)
 	return last
 }
 
