@@ -102,7 +102,7 @@ func RedisSettings() []string {
 	return []string{
 		"--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
 		"--maxmemory-policy", "noeviction",
-		"--rdbcompression", "no",
+		"--rdbcompression", "no", "--rdbchecksum", "no",
 		"--auto-aof-rewrite-min-size", "1gb", "--auto-aof-rewrite-percentage", "300",
 	}
 }

@@ -73,7 +73,8 @@ func (b *Bench) RunOurs(ctx context.Context, w Workload, round int, withWarehous
 func (b *Bench) runStockRedis(ctx context.Context, w Workload, round int, limit time.Duration) (Result, error) {
 	o := b.newOurs(w, round)
 	o.redisArgs = []string{
-		"--rdbcompression", "yes", "--auto-aof-rewrite-min-size", "64mb", "--auto-aof-rewrite-percentage", "100",
+		"--rdbcompression", "yes", "--rdbchecksum", "yes",
+		"--auto-aof-rewrite-min-size", "64mb", "--auto-aof-rewrite-percentage", "100",
 	}
 	r, err := b.runOurs(ctx, o, false, limit)
 	r.Variant = VariantStockRedis
