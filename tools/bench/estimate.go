@@ -105,7 +105,7 @@ const (
 
 // diskBytes is what a load of that length leaves on the disk, about.
 func (p LatencyPlan) diskBytes(d time.Duration) int64 {
-	events := p.EventsPerSecond * (latencyWarmUp + d).Seconds()
+	events := p.top() * (latencyWarmUp + d).Seconds()
 	return diskBytesRest + int64(events*diskBytesEvent)
 }
 

@@ -2,17 +2,15 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
+	"math"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"golang.org/x/sync/errgroup"
 
 	"settlewatch/schemas/alert"
-	"settlewatch/schemas/event"
 )
 
 // LatencyPlan is one measurement at one rate.
@@ -22,7 +20,21 @@ type LatencyPlan struct {
 	// Duration of what is measured; a warm-up comes before.
 	Duration   time.Duration
 	Partitions int
+	// Climb is what the rate is multiplied with after each tenth of the time, until alerts
+	// come later and later; 0 leaves it as it is.
+	Climb float64
 }
+
+// rate of a tenth of the time.
+func (p LatencyPlan) rate(tenth int) float64 {
+	if p.Climb == 0 {
+		return p.EventsPerSecond
+	}
+	return p.EventsPerSecond * math.Pow(p.Climb, float64(tenth))
+}
+
+// top is the highest rate.
+func (p LatencyPlan) top() float64 { return p.rate(latencyTenths - 1) }
 
 // Latency of one kind of alert, milliseconds.
 type Latency struct {
@@ -33,9 +45,15 @@ type Latency struct {
 	P99     float64    `json:"p99_ms"`
 	P999    float64    `json:"p99_9_ms"`
 	Max     float64    `json:"max_ms"`
-	// Course is the p99 of each tenth of the time, by the moment at which an alert
-	// became certain: what grows with the run is seen here, and when something happened.
-	Course []float64 `json:"p99_course_ms"`
+	// Tenths are what each tenth of the time had, by the moment at which an alert became
+	// certain: what grows with the run is seen here, and when something happened.
+	Tenths []LatencyTenth `json:"tenths"`
+}
+
+// LatencyTenth is a tenth of the time, milliseconds.
+type LatencyTenth struct {
+	P50 float64 `json:"p50_ms"`
+	P99 float64 `json:"p99_ms"`
 }
 
 // LatencyResult of one rate.
@@ -62,67 +80,6 @@ func (r LatencyResult) Exact() bool {
 	return true
 }
 
-// In this traffic a payment is captured, settled and settled again some seconds apart,
-// so that what is expected becomes certain within the run. What is never settled is
-// due at a moment every five seconds: evidence comes due at a time of the day, so
-// each of these moments is an acquirer with terms of its own.
-const (
-	// latencyStart is for the services to start: the due times are in the configuration,
-	// which comes before them.
-	latencyStart     = 15 * time.Second
-	latencyWarmUp    = 15 * time.Second
-	latencyTick      = 20 * time.Millisecond
-	latencyStepLag   = 2 * time.Second
-	latencyDueEvery  = 5 * time.Second
-	latencyPatience  = 20 * time.Second
-	latencyMaxMs     = 600_000
-	latencyDigits    = 3
-	latencyAcquirers = "due-%03d"
-	latencyTenths    = 10
-)
-
-// live is the traffic of a latency run.
-type live struct {
-	plan   LatencyPlan
-	begin  time.Time // of the traffic
-	due    []time.Time
-	feeder *feeder
-	// backMs is how long before its arrival a payment was made: a day, so that its
-	// money is due today.
-	backMs int64
-
-	mu       sync.Mutex
-	certain  map[Expected]time.Time // when an expected alert became certain
-	overdue  []string               // acquirer of each unsettled payment, by payment / 1000
-	seen     map[alert.Kind]*course
-	expected map[alert.Kind]int64
-}
-
-// course is what was seen in each tenth of the time, in microseconds.
-type course [latencyTenths]*hdrhistogram.Histogram
-
-func newCourse() *course {
-	var c course
-	for n := range c {
-		c[n] = hdrhistogram.New(1, latencyMaxMs*1000, latencyDigits)
-	}
-	return &c
-}
-
-// whole is all of it in one.
-func (c *course) whole() *hdrhistogram.Histogram {
-	all := hdrhistogram.New(1, latencyMaxMs*1000, latencyDigits)
-	for _, h := range c {
-		all.Merge(h)
-	}
-	return all
-}
-
-// tenth of the run in which a moment lies.
-func (l *live) tenth(at time.Time) int {
-	return min(max(0, int(latencyTenths*at.Sub(l.begin)/l.plan.Duration)), latencyTenths-1)
-}
-
 // RunLatency measures how long after it became certain an alert can be read.
 func (b *Bench) RunLatency(ctx context.Context, plan LatencyPlan) (LatencyResult, error) {
 	o := b.newOurs(Workload{Partitions: plan.Partitions}, 0)
@@ -136,7 +93,7 @@ func (b *Bench) RunLatency(ctx context.Context, plan LatencyPlan) (LatencyResult
 func (o *ours) latency(ctx context.Context, plan LatencyPlan) (LatencyResult, error) {
 	l := &live{
 		plan: plan, backMs: dayMs, begin: time.Now().Add(latencyStart + latencyWarmUp), certain: map[Expected]time.Time{},
-		seen: map[alert.Kind]*course{}, expected: map[alert.Kind]int64{},
+		seen: map[alert.Kind]*course{},
 	}
 	for _, k := range alert.Kinds {
 		l.seen[k] = newCourse()
@@ -193,157 +150,6 @@ func (o *ours) latency(ctx context.Context, plan LatencyPlan) (LatencyResult, er
 	return l.result(watch), nil
 }
 
-// config has terms under which what was made yesterday is due today, at another time
-// of the day for each acquirer of unsettled payments, and not at all for the others.
-func (l *live) config(w Workload) (*event.Config, error) {
-	const far = 30 // days
-	c, err := Config(w, far)
-	if err != nil {
-		return nil, err
-	}
-	all := sources(w, event.Clock_CLOCK_LIVE)
-	c.Groups[0].Sources = all
-	last := l.begin.Add(l.plan.Duration)
-	midnight := l.begin.UTC().Truncate(24 * time.Hour)
-	if !last.UTC().Truncate(24 * time.Hour).Equal(midnight) {
-		return nil, fmt.Errorf("it would run past midnight UTC, and its due times are of one day: start it at another time")
-	}
-	for at := l.begin.Add(2 * latencyStepLag).Truncate(latencyDueEvery).Add(latencyDueEvery); at.Before(last); at = at.Add(latencyDueEvery) {
-		terms := newTerms(ruleDays)
-		terms.PublishDays, terms.PublishMs = 0, at.Sub(midnight).Milliseconds()
-		c.Groups = append(c.Groups, &event.Group{
-			Name: fmt.Sprintf(latencyAcquirers, len(l.due)), Acquirers: []string{fmt.Sprintf(latencyAcquirers, len(l.due))},
-			Sources: all, Terms: terms,
-		})
-		l.due = append(l.due, at)
-	}
-	return c, nil
-}
-
-// play writes at the rate, from the warm-up on. A tick that comes late writes all that
-// is due by then, so the rate holds.
-func (l *live) play(ctx context.Context) error {
-	began := time.Now()
-	perSecond := l.plan.EventsPerSecond / eventsPerPayment
-	end := l.begin.Add(l.plan.Duration)
-	lag := int64(latencyStepLag.Seconds() * perSecond)
-	tick := time.NewTicker(latencyTick)
-	defer tick.Stop()
-	for next := int64(0); ; {
-		now := time.Now()
-		if now.After(end) {
-			return nil
-		}
-		until := int64(now.Sub(began).Seconds() * perSecond)
-		for ; next < until; next++ {
-			for s := range stepCount {
-				if i := next - lag*int64(s); i >= 0 && (Workload{}).happens(s, i) {
-					l.add(s, i, now)
-				}
-			}
-		}
-		if err := l.feeder.flush(ctx); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-		}
-	}
-}
-
-// eventsPerPayment of the workload.
-const eventsPerPayment = 2.96
-
-// add writes one event and notes what it makes certain.
-func (l *live) add(s Step, i int64, now time.Time) {
-	who := acquirer
-	if unsettled(i) {
-		who = l.acquirerOf(i, now)
-	}
-	measured := now.After(l.begin)
-	if s == SecondSettlement && measured {
-		l.expect(Expected{alert.SettledTwice, i}, now)
-	}
-	l.feeder.addAt(Event{s, i, now.UnixMilli() - l.backMs}, who, now.UnixMilli())
-}
-
-// acquirerOf an unsettled payment is that whose money is due next; its authorization
-// comes first and decides.
-func (l *live) acquirerOf(i int64, now time.Time) string {
-	n := int(i / 1000)
-	for len(l.overdue) <= n {
-		l.overdue = append(l.overdue, "")
-	}
-	if l.overdue[n] == "" {
-		l.overdue[n] = acquirer // due long after the end
-		for k, at := range l.due {
-			// Its capture must be there before.
-			if at.After(now.Add(2 * latencyStepLag)) {
-				l.overdue[n] = fmt.Sprintf(latencyAcquirers, k)
-				l.expect(Expected{alert.PaidUnsettled, i}, at)
-				break
-			}
-		}
-	}
-	return l.overdue[n]
-}
-
-func (l *live) expect(e Expected, certain time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.certain[e] = certain
-	l.expected[e.Kind]++
-}
-
-// output notes when an expected alert is read. Those of the warm-up are not expected.
-func (l *live) output() output {
-	out := ourOutput()
-	out.read = func(body []byte) (sighting, error) {
-		now := time.Now()
-		var a ourAlert
-		if err := json.Unmarshal(body, &a); err != nil {
-			return sighting{}, fmt.Errorf("alert cannot be read: %w", err)
-		}
-		i, known := paymentOf(a.PaymentKey[max(0, len(a.PaymentKey)-paymentDigits):])
-		if !known {
-			return sighting{}, fmt.Errorf("alert for %q, which is not in the workload", a.PaymentKey)
-		}
-		s := sighting{Expected{a.Kind, i}, a.ID}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if at, waiting := l.certain[s.Expected]; waiting {
-			delete(l.certain, s.Expected)
-			return s, l.seen[a.Kind][l.tenth(at)].RecordValue(now.Sub(at).Microseconds())
-		}
-		return s, nil
-	}
-	return out
-}
-
-// patience waits for the last alerts.
-func (l *live) patience(ctx context.Context) error {
-	limit := time.After(latencyPatience)
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		l.mu.Lock()
-		left := len(l.certain)
-		l.mu.Unlock()
-		if left == 0 {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-limit:
-			return nil // they are missing
-		case <-tick.C:
-		}
-	}
-}
-
 func (l *live) result(watch *stopwatch) LatencyResult {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -371,9 +177,43 @@ func (l *live) result(watch *stopwatch) LatencyResult {
 			P50: ms(h, 50), P99: ms(h, 99), P999: ms(h, 99.9), Max: float64(h.Max()) / 1000,
 		}
 		for _, tenth := range l.seen[k] {
-			times.Course = append(times.Course, ms(tenth, 99))
+			times.Tenths = append(times.Tenths, LatencyTenth{ms(tenth, 50), ms(tenth, 99)})
 		}
 		r.Latencies = append(r.Latencies, times)
 	}
 	return r
+}
+
+// A climb looks for the highest rate of live traffic that the machine takes, the generator
+// included. At a rate that is too high by a twentieth, alerts are a second later after
+// the twenty seconds of a tenth: it is not kept where half of them are later than keptMs.
+const (
+	climbStep     = 1.1
+	climbDuration = 200 * time.Second
+	keptMs        = 500
+)
+
+// ClimbFrom is a rate that a small machine keeps.
+const ClimbFrom = 100_000
+
+// Climb is the plan that looks for the highest rate, beginning with another.
+func Climb(from float64, partitions int) LatencyPlan {
+	return LatencyPlan{EventsPerSecond: from, Duration: climbDuration, Partitions: partitions, Climb: climbStep}
+}
+
+// Kept is the highest rate of a climb with which settled twice kept up, and whether there
+// may be a higher one; 0 where not even the first was kept.
+func (r LatencyResult) Kept(p LatencyPlan) (rate float64, higher bool) {
+	for _, l := range r.Latencies {
+		if l.Kind != alert.SettledTwice {
+			continue
+		}
+		for n, tenth := range l.Tenths {
+			if tenth.P50 == 0 || tenth.P50 > keptMs {
+				return rate, false
+			}
+			rate = p.rate(n)
+		}
+	}
+	return rate, true
 }

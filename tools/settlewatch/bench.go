@@ -20,16 +20,25 @@ import (
 
 // benchPlace are the flags that every measurement has.
 type benchPlace struct {
-	dir   string
-	json  bool
+	dir  string
+	json bool
+}
+
+func (p *benchPlace) addTo(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&p.dir, "dir", "", "keep data and logs in `DIR` (default: a temporary folder)")
+	cmd.Flags().BoolVar(&p.json, "json", false, "print one JSON object a line instead of tables")
+}
+
+// benchRuns is for runs that end when all is done.
+type benchRuns struct {
+	benchPlace
 	limit time.Duration
 }
 
 // addTo a command, one part of which may take as long as limit.
-func (p *benchPlace) addTo(cmd *cobra.Command, limit time.Duration) {
-	cmd.Flags().StringVar(&p.dir, "dir", "", "keep data and logs in `DIR` (default: a temporary folder)")
-	cmd.Flags().BoolVar(&p.json, "json", false, "print one JSON object a line instead of tables")
-	cmd.Flags().DurationVar(&p.limit, "limit", limit, "the longest that one run may take")
+func (r *benchRuns) addTo(cmd *cobra.Command, limit time.Duration) {
+	r.benchPlace.addTo(cmd)
+	cmd.Flags().DurationVar(&r.limit, "limit", limit, "the longest that one run may take")
 }
 
 // paymentsFlag is the size of a workload.
@@ -41,7 +50,7 @@ func paymentsFlag(cmd *cobra.Command, payments *int64, number int64) {
 const runLimit = 10 * time.Minute
 
 type benchFlags struct {
-	benchPlace
+	benchRuns
 	payments   int64
 	partitions int
 	rounds     int

@@ -20,7 +20,6 @@ type latencyFlags struct {
 	benchPlace
 	duration time.Duration
 	maxRate  float64
-	payments int64
 	profiles string
 }
 
@@ -29,9 +28,9 @@ func benchLatencyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "latency",
 		Short: "Measure how soon an alert can be read, at a third and two thirds of the rate",
-		Long: `Measures how many events a second the pipeline takes, then plays live traffic at a
-third and at two thirds of that, with marks of the services' own clocks, and notes when
-each alert can be read: settled twice counts from just before the second line is written
+		Long: `Plays live traffic, with marks of the services' own clocks, at a rate that climbs until
+alerts come later and later: so much the machine takes, with the generator on it. Then
+it plays a third and two thirds of that, and notes when each alert can be read: settled twice counts from just before the second line is written
 to its raw topic, paid unsettled from the moment at which evidence is due.
 
 All that is played stays on the disk until the end, some gigabytes a minute: a load is
@@ -47,35 +46,51 @@ Exit status: 0 every expected alert came, 1 some are missing, 2 it could not run
 		},
 	}
 	flags := cmd.Flags()
-	f.addTo(cmd, runLimit)
-	paymentsFlag(cmd, &f.payments, 1_000_000)
+	f.addTo(cmd)
 	flags.DurationVar(&f.duration, "duration", 5*time.Minute, "how long each rate is held")
-	flags.Float64Var(&f.maxRate, "max-rate", 0, "events a second that the pipeline takes at most; 0 measures it with --payments")
+	flags.Float64Var(&f.maxRate, "max-rate", 0, "events a second that the pipeline takes at most; 0 finds it")
 	flags.StringVar(&f.profiles, "profiles", "", "keep a CPU profile of each of our services in `DIR`, from the middle of the last load")
 	return cmd
 }
 
-// latencyRounds measure the rate; their median is the highest one.
-const latencyRounds = 3
-
 func runLatency(ctx context.Context, f latencyFlags, out io.Writer) error {
 	return withBench(ctx, f.benchPlace, f.profiles, func(s *screen, dir string, b *bench.Bench) error {
+		free := func() (int64, error) { return bench.FreeDiskBytes(dir) }
 		if f.maxRate == 0 {
-			all, err := b.Compare(ctx, bench.Plan{
-				Workload: bench.Workload{Payments: f.payments, Partitions: benchPartitions},
-				Rounds:   latencyRounds, Variants: []string{bench.VariantOurs}, Limit: f.limit,
-				Done: func(r bench.Result) { tellRun(s, out, f.json, r) },
-			})
-			if err != nil {
+			var err error
+			if f.maxRate, err = highestRate(ctx, s, free, b.RunLatency); err != nil {
 				return err
 			}
-			if err := tellVoid(s, all); err != nil {
-				return err
-			}
-			f.maxRate = all[0].EventsPerSecond.Median
 		}
-		return measureLoads(ctx, f, s, out, func() (int64, error) { return bench.FreeDiskBytes(dir) }, b.RunLatency)
+		return measureLoads(ctx, f, s, out, free, b.RunLatency)
 	})
+}
+
+type playLatency func(context.Context, bench.LatencyPlan) (bench.LatencyResult, error)
+
+// highestRate climbs until alerts come later and later.
+func highestRate(ctx context.Context, s *screen, free func() (int64, error), run playLatency) (float64, error) {
+	for from := float64(bench.ClimbFrom); ; {
+		plan := bench.Climb(from, benchPartitions)
+		if err := fits(plan, free); err != nil {
+			return 0, err
+		}
+		s.say("the highest rate: from %.0f events/s on, a tenth more every %s, until alerts come later and later", from, plan.Duration/10)
+		r, err := run(ctx, plan)
+		if err != nil {
+			return 0, err
+		}
+		rate, higher := r.Kept(plan)
+		switch {
+		case rate == 0:
+			from /= 2
+		case higher:
+			from = rate
+		default:
+			s.say("  %.0f events/s", rate)
+			return rate, nil
+		}
+	}
 }
 
 // loads are shares of the highest rate.
@@ -89,7 +104,7 @@ var loads = []struct {
 // has no room for: a full one takes the broker down in the middle.
 func measureLoads(
 	ctx context.Context, f latencyFlags, s *screen, out io.Writer, free func() (int64, error),
-	run func(context.Context, bench.LatencyPlan) (bench.LatencyResult, error),
+	run playLatency,
 ) (err error) {
 	plans := make([]bench.LatencyPlan, 0, len(loads))
 	for _, load := range loads {
@@ -122,7 +137,7 @@ func measureLoads(
 		for _, l := range r.Latencies {
 			s.say("  %s: %d alerts, %d missing, p50 %.1f ms, p99 %.1f ms, p99.9 %.1f ms, max %.1f ms",
 				l.Kind, l.Alerts, l.Missing, l.P50, l.P99, l.P999, l.Max)
-			s.say("    p99 of each tenth of the time, ms: %.0f", l.Course)
+			s.say("    p99 of each tenth of the time, ms:%s", tenthsOf(l))
 			t.AppendRow(table.Row{
 				name, whole(r.Written), l.Kind, l.Alerts, l.Missing, oneDigit(l.P50), oneDigit(l.P99), oneDigit(l.P999), oneDigit(l.Max),
 				oneDigit(r.OtherCPUSeconds),
@@ -140,6 +155,13 @@ func measureLoads(
 		return errFindings
 	}
 	return nil
+}
+
+func tenthsOf(l bench.Latency) (text string) {
+	for _, tenth := range l.Tenths {
+		text += fmt.Sprintf(" %.0f", tenth.P99)
+	}
+	return text
 }
 
 // fits refuses a load that the disk has no room for.

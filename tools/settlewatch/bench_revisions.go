@@ -15,7 +15,7 @@ import (
 )
 
 type revisionFlags struct {
-	benchPlace
+	benchRuns
 	base         string
 	payments     int64
 	rounds       int

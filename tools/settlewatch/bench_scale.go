@@ -16,7 +16,7 @@ import (
 )
 
 type scaleFlags struct {
-	benchPlace
+	benchRuns
 	open, settled       counts
 	partitions, joiners counts
 	cluster             bool

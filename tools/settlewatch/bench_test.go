@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,33 @@ func TestLatencyShowsWhatWasPlayed(t *testing.T) {
 		t.Fatalf("%v, %s, %s", err, &out, &messages)
 	}
 	wantAll(t, "error", err.Error(), "60000 events/s for 1m0s", "3.0 GiB are free", "--duration", "--dir")
+}
+
+func TestHighestRateIsTheLastThatWasKept(t *testing.T) {
+	const most = 150_000.0
+	// A machine that keeps up to most events a second: then alerts wait.
+	play := func(_ context.Context, p bench.LatencyPlan) (bench.LatencyResult, error) {
+		l := bench.Latency{Kind: alert.SettledTwice}
+		for rate := p.EventsPerSecond; len(l.Tenths) < 10; rate *= p.Climb {
+			tenth := bench.LatencyTenth{P50: 240}
+			if rate > most {
+				tenth.P50 = 2000
+			}
+			l.Tenths = append(l.Tenths, tenth)
+		}
+		return bench.LatencyResult{Latencies: []bench.Latency{{Kind: alert.PaidUnsettled}, l}}, nil
+	}
+	ample := func() (int64, error) { return 1 << 40, nil }
+	for _, far := range []float64{1, 0.1, 5} {
+		machine := func(ctx context.Context, p bench.LatencyPlan) (bench.LatencyResult, error) {
+			p.EventsPerSecond /= far
+			return play(ctx, p)
+		}
+		rate, err := highestRate(t.Context(), &screen{out: io.Discard}, ample, machine)
+		if err != nil || rate > most*far || rate < most*far/1.1 {
+			t.Errorf("%.0f events/s of %.0f, %v", rate, most*far, err)
+		}
+	}
 }
 
 func wantAll(t *testing.T, what, text string, wanted ...string) {

@@ -16,7 +16,7 @@ import (
 )
 
 type warehouseFlags struct {
-	benchPlace
+	benchRuns
 	payments int64
 	events   int64
 }
