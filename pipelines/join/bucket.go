@@ -16,9 +16,10 @@ import (
 //	payment
 //	slack    bytes that are free; the last ones say how many, see setSlack
 //
-// A payment that begins gets slack for its next events, a large one a quarter of its
-// size: so most events are written where their payment stands. What does not fit is
-// written anew at the end; the dead entries go when the bucket is full.
+// A payment that begins gets slack for its capture, a large one a quarter of its size: so
+// most events are written where their payment stands. What does not fit is written anew
+// at the end; the dead entries go when the bucket is full. The line that settles a payment
+// finds no room: millions of open ones would keep it free for days to save one copy.
 //
 // It is 64 bytes, a line of the processor's cache, of which each event takes another.
 type bucket struct {
@@ -40,9 +41,9 @@ const (
 	hasSlack = 2
 	slotBits = 2
 
-	// growthBytes is the slack of a payment that begins: a capture and a line.
-	growthBytes = 56
-	// slackFrom is the size from which the slack is a quarter.
+	// growthBytes is the slack of a payment that begins: a capture.
+	growthBytes = 24
+	// slackFrom is the size from which the slack is a quarter; below there is none.
 	slackFrom = 256
 	// closeFrom is the size from which an array grows by an eighth: with so many payments
 	// memory counts for more than copying.

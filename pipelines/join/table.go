@@ -80,7 +80,11 @@ func (t *table) get(key event.PaymentKey) []byte {
 
 // set stores a payment's packed form; slot is where it was found, -1 for a new one.
 func (t *table) set(b *bucket, slot int, hash uint64, packed []byte) {
-	t.put(b, slot, hash, packed, 0)
+	slack := 0
+	if slot < 0 {
+		slack = growthBytes
+	}
+	t.put(b, slot, hash, packed, slack)
 	if t.changes(b, hash) {
 		t.delta.whole(packed)
 	}
@@ -144,7 +148,7 @@ func (t *table) put(b *bucket, slot int, hash uint64, packed []byte, slack int) 
 		return
 	}
 	t.count++
-	b.add(uint32(hash), packed, slackOf(len(packed)))
+	b.add(uint32(hash), packed, slack)
 }
 
 func (t *table) appendTail(b *bucket, slot int, tail []byte) (packed []byte) {
@@ -168,10 +172,10 @@ func (t *table) drop(b *bucket, slot int) {
 	b.drop(slot)
 }
 
-// slackOf is what a payment gets that goes on growing.
+// slackOf is what a payment gets that has outgrown its place.
 func slackOf(n int) int {
 	if n < slackFrom {
-		return growthBytes
+		return 0
 	}
 	return n / 4
 }
