@@ -80,6 +80,9 @@ func highestRate(ctx context.Context, s *screen, free func() (int64, error), run
 		if err != nil {
 			return 0, err
 		}
+		for _, l := range r.Latencies {
+			s.say("  %s, p50 at each rate, ms: %s", l.Kind, tenthsOf(l, func(t bench.LatencyTenth) float64 { return t.P50 }))
+		}
 		rate, higher := r.Kept(plan)
 		switch {
 		case rate == 0:
@@ -137,7 +140,7 @@ func measureLoads(
 		for _, l := range r.Latencies {
 			s.say("  %s: %d alerts, %d missing, p50 %.1f ms, p99 %.1f ms, p99.9 %.1f ms, max %.1f ms",
 				l.Kind, l.Alerts, l.Missing, l.P50, l.P99, l.P999, l.Max)
-			s.say("    p99 of each tenth of the time, ms:%s", tenthsOf(l))
+			s.say("    p99 of each tenth of the time, ms: %s", tenthsOf(l, func(t bench.LatencyTenth) float64 { return t.P99 }))
 			t.AppendRow(table.Row{
 				name, whole(r.Written), l.Kind, l.Alerts, l.Missing, oneDigit(l.P50), oneDigit(l.P99), oneDigit(l.P999), oneDigit(l.Max),
 				oneDigit(r.OtherCPUSeconds),
@@ -157,11 +160,13 @@ func measureLoads(
 	return nil
 }
 
-func tenthsOf(l bench.Latency) (text string) {
+// tenthsOf an alert's latency, in a row.
+func tenthsOf(l bench.Latency, of func(bench.LatencyTenth) float64) string {
+	texts := make([]string, 0, len(l.Tenths))
 	for _, tenth := range l.Tenths {
-		text += fmt.Sprintf(" %.0f", tenth.P99)
+		texts = append(texts, fmt.Sprintf("%.0f", of(tenth)))
 	}
-	return text
+	return strings.Join(texts, " ")
 }
 
 // fits refuses a load that the disk has no room for.
