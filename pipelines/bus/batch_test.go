@@ -161,6 +161,28 @@ func TestKafkaGoReadsWhatIsEncoded(t *testing.T) {
 	}
 }
 
+// What is packed is byte for byte what kafka-go writes of the same records, and the
+// header says the same of it: the log's bytes are nobody's choice but the format's.
+func TestPackedBytesAreKafkaGos(t *testing.T) {
+	var e encoder
+	for _, n := range []int{1, 100, 3000} {
+		b, err := e.encode(sample(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want := b[sizePrefixBytes:], foreign(t, sample(n), 0)
+		plain, ordinary := unpack(nil, got[batchHeaderBytes:])
+		if !ordinary || !bytes.Equal(plain, want[batchHeaderBytes:]) {
+			t.Errorf("%d records: %d bytes are packed, other than kafka-go's %d", n, len(plain), len(want)-batchHeaderBytes)
+		}
+		for _, part := range []struct{ from, to int }{{batchLastDeltaAt, batchProducerAt}, {batchCountAt, batchHeaderBytes}} {
+			if !bytes.Equal(got[part.from:part.to], want[part.from:part.to]) {
+				t.Errorf("%d records: header bytes %d to %d are %x, kafka-go's %x", n, part.from, part.to, got[part.from:part.to], want[part.from:part.to])
+			}
+		}
+	}
+}
+
 func TestDecodeSkips(t *testing.T) {
 	three := foreign(t, sample(3), 0)
 	compacted := atOffset(edit(three, func(b []byte) { binary.BigEndian.PutUint32(b[batchLastDeltaAt:], 9) }), 20)
