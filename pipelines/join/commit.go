@@ -2,12 +2,7 @@ package join
 
 import (
 	"encoding/binary"
-	"encoding/json"
-	"errors"
 	"fmt"
-
-	"settlewatch/pipelines/hop"
-	"settlewatch/schemas/event"
 )
 
 // A commit rewrites snapshotShare times as much of the snapshot as it logs, and at
@@ -17,7 +12,7 @@ import (
 // the log is silent, rewrites silentBytes for every payment that the state holds,
 // and after a few minutes the ring is empty.
 const (
-	minSnapshotBytes = 64 << 10
+	minSnapshotBytes = 16 << 10
 	snapshotShare    = 1
 	silentBytes      = 1
 )
@@ -44,51 +39,6 @@ type Changes struct {
 	Buckets []Bucket
 	// TrimTo: ring entries of commits before it are in the snapshot by now.
 	TrimTo uint64
-}
-
-// meta is everything but the payments, as JSON: an operator can read it in Redis.
-type meta struct {
-	Format   int      `json:"format"`
-	Position Position `json:"position"`
-	Buckets  int      `json:"buckets"`
-	Tally
-	ConfigNumber int64          `json:"config_number"`
-	Config       []byte         `json:"config,omitempty"` // settlewatch.event.v1.Config
-	Groups       []hop.Group    `json:"groups"`
-	Sources      []hop.Position `json:"sources"`
-	Counts       Counts         `json:"counts"`
-	// Epoch counts the CONFIGs; JudgeFrom is each group's frontier at the last one.
-	Epoch     uint64  `json:"epoch"`
-	JudgeFrom []int64 `json:"judge_from"`
-	// AlertsOnly: the state is what it is without payment snapshots.
-	AlertsOnly bool `json:"alerts_only,omitempty"`
-}
-
-// StateFormat counts the versions of the stored form. A state of a version before
-// oldestFormat is not read: it is rebuilt from the log. Buckets say themselves which
-// form they have, so that a state of StateFormat 3 becomes one of 4 bucket by bucket.
-const (
-	StateFormat  = 4
-	oldestFormat = 3
-)
-
-// ErrNewerState is a stored state that a newer binary wrote.
-var ErrNewerState = errors.New("stored state is of a newer version")
-
-// ErrOlderState is a stored state that an older binary wrote.
-var ErrOlderState = errors.New("stored state is of an older version: rebuild it from the log")
-
-// readable tells whether this binary reads the form.
-func (m *meta) readable() error {
-	switch {
-	case m.Format > StateFormat:
-		return fmt.Errorf("format %d, this binary has %d: %w", m.Format, StateFormat, ErrNewerState)
-	case m.Format < oldestFormat:
-		return fmt.Errorf("format %d, this binary has %d: %w", m.Format, StateFormat, ErrOlderState)
-	case m.Buckets != bucketCount:
-		return fmt.Errorf("%d buckets, this binary has %d: %w", m.Buckets, bucketCount, ErrNewerState)
-	}
-	return nil
 }
 
 // A Recorder cuts a State into commits. The snapshot's buckets that changed wait in
@@ -166,25 +116,6 @@ func (t *table) waitingBytes(budget int) (size int) {
 	return size
 }
 
-func (s *State) encodeMeta(position Position) ([]byte, error) {
-	m := meta{
-		Format: StateFormat, Position: position, Buckets: bucketCount, Tally: s.payments.tally(),
-		ConfigNumber: s.configNumber, Groups: s.hop.Groups(), Sources: s.hop.Positions(), Counts: s.counts,
-		Epoch: s.epoch, JudgeFrom: s.judgeFrom, AlertsOnly: s.alertsOnly,
-	}
-	if s.config != nil {
-		var err error
-		if m.Config, err = s.config.MarshalVT(); err != nil {
-			return nil, fmt.Errorf("encode configuration: %w", err)
-		}
-	}
-	b, err := json.Marshal(m)
-	if err != nil {
-		return nil, fmt.Errorf("encode state: %w", err)
-	}
-	return b, nil
-}
-
 // Load makes the state again from a snapshot and the ring's deltas, oldest first.
 // It fails when the checksum over all payments is not the stored one: the store
 // was read while it changed, or it was damaged.
@@ -224,29 +155,12 @@ func LoadHead(metaBytes []byte) (Tally, error) {
 	return m.Tally, s.resume(m)
 }
 
-// decodeHead begins a state with what meta says, as yet without payments or CONFIG.
-func decodeHead(metaBytes []byte) (s *State, m meta, err error) {
-	if err := json.Unmarshal(metaBytes, &m); err != nil {
-		return nil, m, fmt.Errorf("decode state: %w", err)
-	}
-	if err := m.readable(); err != nil {
-		return nil, m, err
-	}
-	s = New()
-	s.hop = hop.NewReader(m.Sources, m.Groups)
-	s.configNumber, s.counts, s.epoch, s.alertsOnly = m.ConfigNumber, m.Counts, m.Epoch, m.AlertsOnly
-	return s, m, nil
-}
-
 // resume puts the stored CONFIG in force again, judging nothing.
 func (s *State) resume(m meta) error {
-	if m.Config == nil {
+	if m.config == nil {
 		return nil
 	}
-	s.config = new(event.Config)
-	if err := s.config.UnmarshalVT(m.Config); err != nil {
-		return fmt.Errorf("decode stored configuration: %w", err)
-	}
+	s.config = m.config
 	var err error
 	if s.terms, err = compile(s.config); err != nil {
 		return &UnsupportedConfigError{s.configNumber, err}

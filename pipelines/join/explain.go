@@ -2,7 +2,6 @@ package join
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -113,16 +112,10 @@ func Standing(metaBytes []byte, key event.PaymentKey) (Place, error) {
 
 // standing makes a state without payments of a commit's meta.
 func standing(metaBytes []byte, key event.PaymentKey) (*State, Place, error) {
-	var m meta
-	if err := json.Unmarshal(metaBytes, &m); err != nil {
-		return nil, Place{}, fmt.Errorf("decode state: %w", err)
-	}
-	if err := m.readable(); err != nil {
+	s, m, err := decodeHead(metaBytes)
+	if err != nil {
 		return nil, Place{}, err
 	}
-	s := New()
-	s.hop = hop.NewReader(m.Sources, m.Groups)
-	s.configNumber, s.epoch = m.ConfigNumber, m.Epoch
 	if err := s.resume(m); err != nil {
 		return nil, Place{}, err
 	}

@@ -1,9 +1,7 @@
 package join
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 
 	"settlewatch/pipelines/hop"
 	"settlewatch/schemas/event"
@@ -30,27 +28,17 @@ type Meta struct {
 
 // ReadMeta decodes Changes.Meta, also that of an earlier release.
 func ReadMeta(b []byte) (Meta, error) {
-	var m meta
-	if err := json.Unmarshal(b, &m); err != nil {
-		return Meta{}, fmt.Errorf("decode state: %w", err)
-	}
-	if m.Format > StateFormat {
-		return Meta{}, fmt.Errorf("format %d, this release has %d: %w", m.Format, StateFormat, ErrNewerState)
+	m, err := decodeMeta(b)
+	if err != nil {
+		return Meta{}, err
 	}
 	if m.Format < 1 {
 		return Meta{}, errors.New("decode state: no format")
 	}
-	out := Meta{
+	return Meta{
 		Position: m.Position, Payments: m.Payments, ConfigNumber: m.ConfigNumber,
-		Groups: m.Groups, Sources: m.Sources, Counts: m.Counts, AlertsOnly: m.AlertsOnly,
-	}
-	if m.Config != nil {
-		out.Config = new(event.Config)
-		if err := out.Config.UnmarshalVT(m.Config); err != nil {
-			return Meta{}, fmt.Errorf("decode stored configuration: %w", err)
-		}
-	}
-	return out, nil
+		Groups: m.Groups, Sources: m.Sources, Counts: m.Counts, AlertsOnly: m.AlertsOnly, Config: m.config,
+	}, nil
 }
 
 // Holder names the source that holds group g's frontier back, the one with the

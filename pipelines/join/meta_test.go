@@ -5,11 +5,16 @@ import (
 	"testing"
 
 	"settlewatch/pipelines/hop"
+	"settlewatch/schemas/event"
 )
 
 func TestReadMeta(t *testing.T) {
 	s := New()
 	s.configNumber, s.counts = 3, Counts{Events: 5, Repeats: 1, Alerts: 2}
+	s.config = &event.Config{Groups: []*event.Group{
+		{Name: "g", Sources: []*event.ExpectedSource{{Name: "a/t/0/p@1"}, {Name: "b/t/0/p@1"}}},
+		{Name: "waits", Sources: []*event.ExpectedSource{{Name: "c/t/0/p@1"}}},
+	}}
 	s.hop = hop.NewReader(
 		[]hop.Position{{Source: "a/t/0/p@1", Offset: 4, T: 70}, {Source: "b/t/0/p@1", Offset: 9, T: 50}},
 		[]hop.Group{{Name: "g", Sources: []string{"a/t/0/p@1", "b/t/0/p@1"}, Frontier: 50}, {Name: "waits", Sources: []string{"c/t/0/p@1"}, Frontier: hop.Never}})
@@ -21,7 +26,7 @@ func TestReadMeta(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Position.Offset != 17 || m.ConfigNumber != 3 || m.Counts != s.counts || m.Config != nil || len(m.Groups) != 2 {
+	if m.Position.Offset != 17 || m.ConfigNumber != 3 || m.Counts != s.counts || len(m.Config.GetGroups()) != 2 || len(m.Groups) != 2 {
 		t.Errorf("read back %+v", m)
 	}
 	if source, at := m.Holder(0); source != "b/t/0/p@1" || at != 50 {

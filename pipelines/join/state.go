@@ -112,6 +112,9 @@ type State struct {
 	packed   []byte // a payment on its way into the table
 	tail     []byte // what is appended to one
 	lastDue  dueAnswer
+
+	packedConfig []byte // of packedOf, for every commit
+	packedOf     *event.Config
 }
 
 // Counts are totals since the beginning of the log, part of the state.
@@ -276,11 +279,7 @@ func (s *State) configure(c *event.Config, number int64, out *Output) error {
 	s.config, s.configNumber, s.terms = c, number, terms
 	groups := make([]hop.Group, 0, len(c.Groups))
 	for _, g := range c.Groups {
-		group := hop.Group{Name: g.Name, Frontier: hop.Never}
-		for _, source := range g.Sources {
-			group.Sources = append(group.Sources, source.Name)
-		}
-		groups = append(groups, group)
+		groups = append(groups, hop.Group{Name: g.Name, Sources: sourcesOf(g), Frontier: hop.Never})
 	}
 	s.hop.Expect(groups)
 	s.placeGroups()

@@ -100,19 +100,17 @@ func TestJoinerRefusesAStoredConfigOfAnotherVersion(t *testing.T) {
 	w.mustFold()
 	stored := w.stored()
 	var meta map[string]json.RawMessage
-	var value []byte
-	if err := errors.Join(json.Unmarshal(stored.Meta, &meta), json.Unmarshal(meta["config"], &value)); err != nil {
+	read, err := join.ReadMeta(stored.Meta)
+	if err = errors.Join(err, json.Unmarshal(stored.Meta, &meta)); err != nil {
 		t.Fatal(err)
 	}
-	config := new(event.Config)
-	if err := config.UnmarshalVT(value); err != nil {
-		t.Fatal(err)
-	}
+	config := read.Config
 	config.JoinVersion = join.Version + 1
 	value, err := config.MarshalVT()
 	if err != nil {
 		t.Fatal(err)
 	}
+	delete(meta, "packed_config")
 	if meta["config"], err = json.Marshal(value); err != nil {
 		t.Fatal(err)
 	}

@@ -323,7 +323,8 @@ var Flaws = []Flaw{
 		Name: "config-not-committed", About: "a commit lacks CONFIG: a new owner takes the latest there is",
 		onJoin: func(w *World, _ *process, _ *stage.Assignment, j *stage.Joiner) {
 			j.State = editedMetaLoaded(j.State, func(meta map[string]any) {
-				if records, err := w.log.Records(topic.Config.Name, 0); err == nil && meta["config"] != nil {
+				if records, err := w.log.Records(topic.Config.Name, 0); err == nil && meta["packed_config"] != nil {
+					delete(meta, "packed_config")
 					meta["config"], meta["config_number"] = records[len(records)-1].Value, len(records)-1
 				}
 			})
