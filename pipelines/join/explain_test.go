@@ -45,6 +45,13 @@ func explained(t *testing.T, history script) Explanation {
 	t.Helper()
 	s, _ := fold(t, testConfig(nil), history.records(t, testKey))
 	c := stored(t, s, 1)
+	_, e := explainedAt(t, c)
+	return e
+}
+
+// explainedAt is the test's payment as a commit holds it, and what is said of it.
+func explainedAt(t *testing.T, c Changes) ([]byte, Explanation) {
+	t.Helper()
 	packed, err := Pick(testKey, bucketValue(c, BucketOf(testKey)), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +60,7 @@ func explained(t *testing.T, history script) Explanation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e
+	return packed, e
 }
 
 // show is an explanation in a few words.
@@ -97,14 +104,7 @@ func TestExplain(t *testing.T) {
 func TestExplainSaysWhatThePublishedAlertSays(t *testing.T) {
 	s, out := fold(t, testConfig(nil), script("A100 due").records(t, testKey))
 	c := stored(t, s, 1)
-	packed, err := Pick(testKey, bucketValue(c, BucketOf(testKey)), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := Explain(c.Meta, packed)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, e := explainedAt(t, c)
 	a := out.Alerts[0]
 	if p := e.Alerts[0]; p.ID != a.ID || p.Kind != alert.PaidUnsettled || p.Capture != a.Capture {
 		t.Errorf("published %+v, the alert is %+v", p, a)
@@ -187,14 +187,7 @@ func TestPick(t *testing.T) {
 func TestExplainKeeps(t *testing.T) {
 	s, _ := fold(t, testConfig(nil), script("A100 due S60").records(t, testKey))
 	c := stored(t, s, 1)
-	packed, err := Pick(testKey, bucketValue(c, BucketOf(testKey)), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := Explain(c.Meta, packed)
-	if err != nil {
-		t.Fatal(err)
-	}
+	packed, e := explainedAt(t, c)
 	before := fmt.Sprintf("%+v", e)
 	for i := range packed {
 		packed[i] = '?'

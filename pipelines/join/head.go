@@ -52,11 +52,9 @@ var ErrNewerState = errors.New("stored state is of a newer version")
 // ErrOlderState is a stored state that an older binary wrote.
 var ErrOlderState = errors.New("stored state is of an older version: rebuild it from the log")
 
-// readable tells whether this binary reads the form.
+// readable tells whether this binary reads the form, which decodeMeta has seen is not newer.
 func (m *meta) readable() error {
 	switch {
-	case m.Format > StateFormat:
-		return fmt.Errorf("format %d, this binary has %d: %w", m.Format, StateFormat, ErrNewerState)
 	case m.Format < oldestFormat:
 		return fmt.Errorf("format %d, this binary has %d: %w", m.Format, StateFormat, ErrOlderState)
 	case m.Buckets != bucketCount:
@@ -107,8 +105,8 @@ func packConfig(c *event.Config) ([]byte, error) {
 	return packed.Bytes(), nil
 }
 
-// decodeMeta reads what encodeMeta makes, and what it made before; the forms of the
-// rest are for readable.
+// decodeMeta reads what encodeMeta makes, and what it made before. Whether the payments
+// beside it can be read is for readable.
 func decodeMeta(b []byte) (m meta, err error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return m, fmt.Errorf("decode state: %w", err)

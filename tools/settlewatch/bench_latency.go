@@ -30,8 +30,9 @@ func benchLatencyCommand() *cobra.Command {
 		Short: "Measure how soon an alert can be read, at a third and two thirds of the rate",
 		Long: `Plays live traffic, with marks of the services' own clocks, at a rate that climbs until
 alerts come later and later: so much the machine takes, with the generator on it. Then
-it plays a third and two thirds of that, and notes when each alert can be read: settled twice counts from just before the second line is written
-to its raw topic, paid unsettled from the moment at which evidence is due.
+it plays a third and two thirds of that, and notes when each alert can be read: settled
+twice counts from just before the second line is written to its raw topic, paid unsettled
+from the moment at which evidence is due.
 
 All that is played stays on the disk until the end, some gigabytes a minute: a load is
 refused where there is no room for it. Each load's figures are said when it was played;
