@@ -69,6 +69,9 @@ func runLatency(ctx context.Context, f latencyFlags, out io.Writer) error {
 
 type playLatency func(context.Context, bench.LatencyPlan) (bench.LatencyResult, error)
 
+// leastRate is where the search ends that finds no rate to be kept.
+const leastRate = 5_000
+
 // highestRate climbs until alerts come later and later.
 func highestRate(ctx context.Context, s *screen, free func() (int64, error), run playLatency) (float64, error) {
 	for from := float64(bench.ClimbFrom); ; {
@@ -86,6 +89,8 @@ func highestRate(ctx context.Context, s *screen, free func() (int64, error), run
 		}
 		rate, higher := r.Kept(plan)
 		switch {
+		case rate == 0 && from < leastRate:
+			return 0, fmt.Errorf("alerts are late at %.0f events/s already: the machine has other work, or name a rate with --max-rate", from)
 		case rate == 0:
 			from /= 2
 		case higher:

@@ -102,6 +102,13 @@ func TestHighestRateIsTheLastThatWasKept(t *testing.T) {
 			t.Errorf("%.0f events/s of %.0f, %v", rate, most*far, err)
 		}
 	}
+	never := func(ctx context.Context, p bench.LatencyPlan) (bench.LatencyResult, error) {
+		p.EventsPerSecond = 10 * most
+		return play(ctx, p)
+	}
+	if _, err := highestRate(t.Context(), &screen{out: io.Discard}, ample, never); err == nil || !strings.Contains(err.Error(), "--max-rate") {
+		t.Errorf("no rate is kept: %v", err)
+	}
 }
 
 func wantAll(t *testing.T, what, text string, wanted ...string) {
