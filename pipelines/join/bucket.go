@@ -45,9 +45,10 @@ const (
 	growthBytes = 24
 	// slackFrom is the size from which the slack is a quarter; below there is none.
 	slackFrom = 256
-	// closeFrom is the size from which an array grows by an eighth: with so many payments
-	// memory counts for more than copying.
-	closeFrom = 64 << 10
+	// closeFrom is the size from which Go allots whole pages, and an array grows by a few of
+	// them: with so many payments memory counts for more than copying.
+	closeFrom = 32 << 10
+	pageBytes = 8 << 10
 	// looseBytes is more slack than a payment keeps that needs less than it did.
 	looseBytes = 128
 
@@ -267,15 +268,24 @@ func (b *bucket) reserve(n int) (moved bool) {
 		if len(b.array) < closeFrom {
 			b.array = slices.Grow(b.array, n) // by a quarter
 		} else {
-			b.array = append(make([]byte, 0, len(b.array)+n+len(b.array)/8), b.array...)
+			b.array = append(arrayFor(len(b.array)+n), b.array...)
 		}
 		return false
 	case need > cap(b.array):
-		b.compact(slices.Grow([]byte(nil), need+need/8))
+		b.compact(arrayFor(need))
 	default:
 		b.compact(b.array[:0])
 	}
 	return true
+}
+
+// arrayFor gives an array for n bytes and some more, to the end of its last page.
+func arrayFor(n int) []byte {
+	if n < closeFrom {
+		return slices.Grow([]byte(nil), n+n/8)
+	}
+	n += n / 16
+	return make([]byte, 0, (n+pageBytes-1)&^(pageBytes-1))
 }
 
 func (b *bucket) bound(n int) {
@@ -316,6 +326,6 @@ func (b *bucket) reindex(n int) {
 // trim gives back an array that is mostly empty, as after a day on which much ended.
 func (b *bucket) trim() {
 	if live := len(b.array) - int(b.dead); live+live/2 < cap(b.array) {
-		b.compact(slices.Grow([]byte(nil), live+live/8))
+		b.compact(arrayFor(live))
 	}
 }

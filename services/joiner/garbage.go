@@ -10,11 +10,11 @@ import (
 
 // The state is a few thousand large arrays without pointers: to look at them costs the
 // collector next to nothing, however many payments there are. So garbage may be as much as
-// a small state in any case, and a tenth of a large one, and the process stays near the size
+// a small state in any case, and a twentieth of a large one, and the process stays near the size
 // of its state. Go knows a share only, hence it is set anew as the state grows.
 const (
 	garbageBytes   = 128 << 20
-	garbagePercent = 10
+	garbagePercent = 5
 	// garbageMost is for a joiner that has just begun.
 	garbageMost  = 400
 	garbageEvery = time.Second
