@@ -18,6 +18,11 @@ const (
 	// garbageMost is for a joiner that has just begun.
 	garbageMost  = 400
 	garbageEvery = time.Second
+
+	// Go keeps a tenth of a heap for what comes next. Of one that grows by a tenth in hours it
+	// is given back: from returnFrom on, every returnEvery.
+	returnFrom  = 1 << 30
+	returnEvery = time.Minute
 )
 
 // garbageShare is how much garbage there may be, in percent of what lives.
@@ -34,12 +39,18 @@ func keepGarbage(ctx context.Context) {
 	tick := time.NewTicker(garbageEvery)
 	defer tick.Stop()
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	returned := time.Now()
 	for last := 0; ; {
 		metrics.Read(sample)
+		live := sample[0].Value.Uint64()
 		// Each change stops the process for a moment.
-		if share := garbageShare(sample[0].Value.Uint64()); share > last+last/8 || share < last-last/8 {
+		if share := garbageShare(live); share > last+last/8 || share < last-last/8 {
 			last = share
 			debug.SetGCPercent(share)
+		}
+		if live >= returnFrom && time.Since(returned) >= returnEvery {
+			debug.FreeOSMemory()
+			returned = time.Now()
 		}
 		select {
 		case <-ctx.Done():
