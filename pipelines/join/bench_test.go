@@ -19,6 +19,20 @@ var benchPayments = flag.Int("payments", 100_000, "payments of the benchmarks")
 
 var benchAlertsOnly = flag.Bool("alertsonly", false, "benchmarks without payment snapshots")
 
+// benchAcquirers each have a group, and payments in turn.
+var benchAcquirers = flag.Int64("acquirers", 1, "acquirers of the benchmarks, each with terms of its own")
+
+func benchConfig() *event.Config {
+	c := testConfig(nil)
+	all := c.Groups[0]
+	c.Groups = nil
+	for i := range *benchAcquirers {
+		name := fmt.Sprint("acq", i+1)
+		c.Groups = append(c.Groups, &event.Group{Name: name, Terms: all.Terms, Sources: all.Sources, Acquirers: []string{name}})
+	}
+	return c
+}
+
 // The workload plays a payment every 10 ms: authorized, captured two seconds later
 // and settled a quarter of an hour after that. Every feed marks each 10 s.
 const (
@@ -87,13 +101,14 @@ func newBenchLog(n int, settled bool) *benchLog {
 
 func benchRecord(kind int, i, at, offset int64) *event.LogRecord {
 	amount := 100 + (i*2654435761)%1_000_000
-	key := fmt.Sprintf("acq1|o|%012d", i)
+	acquirer := fmt.Sprint("acq", i%*benchAcquirers+1)
+	key := fmt.Sprintf("%s|o|%012d", acquirer, i)
 	e := &event.Event{
 		Id: testID(key, fmt.Sprint(kind)), PaymentKey: key, Operation: event.Operation_OPERATION_NEW, Outcome: event.Outcome_OUTCOME_ACCEPTED,
 		Amounts:    &event.Amounts{Currency: "CNY", TransactionMinor: &amount},
-		References: []*event.Reference{{Type: "order", Value: key[7:]}},
+		References: []*event.Reference{{Type: "order", Value: key[len(acquirer)+3:]}},
 		Time:       &event.Time{BusinessMs: ptr(at), Zone: "Asia/Shanghai", ZoneFrom: "record"},
-		Parties:    &event.Parties{Acquirer: "acq1", Merchant: fmt.Sprintf("m%d", 1000+i%5000), Terminal: fmt.Sprintf("t%d", 10_000+i%20_000)},
+		Parties:    &event.Parties{Acquirer: acquirer, Merchant: fmt.Sprintf("m%d", 1000+i%5000), Terminal: fmt.Sprintf("t%d", 10_000+i%20_000)},
 		Provenance: &event.Provenance{Profile: "json", ProfileVersion: 1, RawHash: testID(key, "raw")},
 	}
 	switch kind {
@@ -135,7 +150,7 @@ func newBenchState(b *testing.B) *benchState {
 	if *benchAlertsOnly {
 		s.state = NewAlertsOnly()
 	}
-	if err := s.state.Step(configRecord(testConfig(nil), 0), &s.out); err != nil {
+	if err := s.state.Step(configRecord(benchConfig(), 0), &s.out); err != nil {
 		b.Fatal(err)
 	}
 	s.recorder = NewRecorder(s.state)

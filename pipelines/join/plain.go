@@ -98,19 +98,20 @@ func (s *State) dueOf(f *pendingFact, group int) (ms int64, known bool) {
 		return 0, false
 	}
 	clearing := calendar.Date(f.clearingDate(s.terms[group], f.channel))
-	if d := &s.lastDue; d.known && d.group == group && d.clearing == clearing {
-		return d.ms, true
+	last := &s.lastDue[group]
+	if last.known && last.clearing == clearing {
+		return last.ms, true
 	}
 	due, err := s.terms[group].Due(clearing, "")
 	if err != nil {
 		return 0, false
 	}
-	s.lastDue = dueAnswer{group, clearing, due.EvidenceDueMs, true}
+	*last = dueAnswer{clearing, due.EvidenceDueMs, true}
 	return due.EvidenceDueMs, true
 }
 
+// A dueAnswer is what the terms of a group said last: most captures clear on the same day.
 type dueAnswer struct {
-	group    int
 	clearing calendar.Date
 	ms       int64
 	known    bool

@@ -12,7 +12,6 @@ package join
 
 import (
 	"fmt"
-	"strings"
 
 	"settlewatch/pipelines/calendar"
 	"settlewatch/pipelines/hop"
@@ -90,12 +89,15 @@ type State struct {
 	configNumber int64
 	terms        []*calendar.Terms // by group
 	groupOf      map[string]int    // by acquirer; "" for all others
-	lastAcquirer string            // whose group is lastGroup
+	lastAcquirer []byte            // whose group is lastGroup
 	lastGroup    int
 	sources      []event.Source // parsed names, by number
 
 	payments *table
 	timers   []timers // by group
+	// drained: nothing is to be judged before a frontier moves. No event brings a moment that
+	// a frontier has passed already.
+	drained bool
 	// epoch counts the CONFIGs, judgeFrom is each group's frontier at the last one:
 	// every payment is judged once more there.
 	epoch     uint64
@@ -109,9 +111,9 @@ type State struct {
 	wire     wireReader
 	record   event.LogRecord // what is not ordinary
 	incoming pendingFact
-	packed   []byte // a payment on its way into the table
-	tail     []byte // what is appended to one
-	lastDue  dueAnswer
+	packed   []byte      // a payment on its way into the table
+	tail     []byte      // what is appended to one
+	lastDue  []dueAnswer // by group
 
 	packedConfig []byte // of packedOf, for every commit
 	packedOf     *event.Config
@@ -156,9 +158,7 @@ func (s *State) Step(r *event.LogRecord, out *Output) error {
 			return err
 		}
 	case *event.LogRecord_Mark:
-		if s.knows(body.Mark.Configs) {
-			s.hop.Mark(r.Origin.Source, body.Mark.TMs)
-		}
+		s.mark(r.Origin.Source, body.Mark.TMs, body.Mark.Configs)
 	case *event.LogRecord_Config:
 		if _, fresh := s.hop.Accept(r.Origin); fresh {
 			if err := s.configure(body.Config, r.Origin.Offset, out); err != nil {
@@ -237,7 +237,7 @@ const noGroup = -1
 // group of a payment follows from its key alone.
 func (s *State) group(key event.PaymentKey) int {
 	acquirer := key.Acquirer()
-	if acquirer == s.lastAcquirer && acquirer != "" {
+	if acquirer == string(s.lastAcquirer) && acquirer != "" {
 		return s.lastGroup
 	}
 	group := noGroup
@@ -246,8 +246,16 @@ func (s *State) group(key event.PaymentKey) int {
 	} else if g, rest := s.groupOf[""]; rest {
 		group = g
 	}
-	s.lastAcquirer, s.lastGroup = strings.Clone(acquirer), group
+	s.lastAcquirer, s.lastGroup = append(s.lastAcquirer[:0], acquirer...), group
 	return group
+}
+
+// mark moves a source's time.
+func (s *State) mark(source string, tMs int64, configs uint64) {
+	if s.knows(configs) {
+		s.hop.Mark(source, tMs)
+		s.drained = false
+	}
 }
 
 // knows tells whether the CONFIG that a mark was made under stands before it. One
@@ -319,7 +327,8 @@ func (s *State) setTimers() error {
 // placeGroups makes the lookup from acquirer to group and empty timers.
 func (s *State) placeGroups() {
 	clear(s.groupOf)
-	s.lastAcquirer, s.lastDue = "", dueAnswer{}
+	s.lastAcquirer, s.drained = s.lastAcquirer[:0], false
+	s.lastDue = make([]dueAnswer, len(s.config.Groups))
 	s.timers = make([]timers, len(s.config.Groups))
 	s.judgeFrom = make([]int64, len(s.config.Groups))
 	for i, g := range s.config.Groups {
@@ -337,6 +346,9 @@ func (s *State) placeGroups() {
 // within a group, groups in the order of CONFIG. Step does it at every record;
 // a reader at the end of a finite log goes on until Pending is false.
 func (s *State) Drain(out *Output) error {
+	if s.drained {
+		return nil
+	}
 	budget := judgedPerRecord
 	for g := range s.timers {
 		for budget > 0 && s.passed(g) {
@@ -347,6 +359,7 @@ func (s *State) Drain(out *Output) error {
 			}
 		}
 	}
+	s.drained = budget > 0
 	return nil
 }
 

@@ -37,9 +37,7 @@ func (s *State) Fold(value []byte, out *Output) error {
 		}
 		return s.Drain(out)
 	case wireMark:
-		if s.knows(w.markConfigs) {
-			s.hop.Mark(w.origin.Source, w.markMs)
-		}
+		s.mark(w.origin.Source, w.markMs, w.markConfigs)
 		return s.Drain(out)
 	case wireUnusual:
 	}
