@@ -12,7 +12,12 @@ import (
 // play folds several configurations and scripts in turn.
 func play(t *testing.T, steps ...any) []string {
 	t.Helper()
-	s, out, configs, offset := New(), new(Output), int64(0), int64(0)
+	return playIn(t, New(), steps...)
+}
+
+func playIn(t *testing.T, s *State, steps ...any) []string {
+	t.Helper()
+	out, configs, offset := new(Output), int64(0), int64(0)
 	for _, step := range steps {
 		switch step := step.(type) {
 		case *event.Config:
@@ -74,6 +79,19 @@ func TestNewRulesApplyFromTheirPlaceOn(t *testing.T) {
 }
 
 // Two groups wait each for its own sources: a dead partner holds only its own.
+// What the old terms said of a clearing date is not taken for what the new ones say.
+func TestNewTermsForACaptureOfTheSameDay(t *testing.T) {
+	later := testConfig(func(terms *event.Terms) { terms.Cycle = "T+3" })
+	var due []*event.LogRecord
+	for _, f := range feeds {
+		due = append(due, markOf(f, tuesday12+1))
+	}
+	got := playIn(t, NewAlertsOnly(), later, script("A100").records(t, testKey), testConfig(nil), script("A70").records(t, testKey+"2"), due)
+	if want := []string{"PU r1 OPEN 100", "PU r1 OPEN 70"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestADeadFeedHoldsOnlyItsGroup(t *testing.T) {
 	c := testConfig(nil)
 	own := testConfig(nil).Groups[0]
