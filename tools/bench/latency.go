@@ -65,6 +65,9 @@ type LatencyResult struct {
 	// Cores that each process kept busy: where they come near to the machine's, the
 	// rate is more than it takes, and latency is a queue's length.
 	Cores map[string]float64 `json:"cores"`
+	// RewriteSeconds are how long Redis rewrote its file in each tenth of the time: a process
+	// of its own does it, as fast as it can.
+	RewriteSeconds []float64 `json:"redis_rewrite_seconds"`
 	// OtherCPUSeconds is what neither we nor the servers used.
 	OtherCPUSeconds float64 `json:"other_cpu_seconds"`
 	Others          []Other `json:"others,omitempty"`
@@ -125,6 +128,7 @@ func (o *ours) latency(ctx context.Context, plan LatencyPlan) (LatencyResult, er
 	var g errgroup.Group
 	eyes := &watcher{out: l.output()}
 	g.Go(func() error { return eyes.run(watching, o.bench.bus) })
+	g.Go(func() error { return l.watchRewrites(watching, o) })
 	if err := watch.start(); err != nil {
 		return LatencyResult{}, err
 	}
@@ -157,6 +161,7 @@ func (l *live) result(watch *stopwatch) LatencyResult {
 		EventsPerSecond: l.plan.EventsPerSecond,
 		Written:         float64(l.feeder.written) / watch.seconds(),
 		Cores:           map[string]float64{},
+		RewriteSeconds:  l.rewrites[:],
 	}
 	used, other := watch.used()
 	for name, cpu := range used {

@@ -47,6 +47,8 @@ type live struct {
 	certain map[Expected]time.Time // when an expected alert became certain
 	overdue []string               // acquirer of each unsettled payment, by payment / 1000
 	seen    map[alert.Kind]*course
+
+	rewrites [latencyTenths]float64 // seconds, see LatencyResult
 }
 
 // course is what was seen in each tenth of the time, in microseconds.
@@ -228,6 +230,29 @@ func (l *live) output() output {
 		return s, nil
 	}
 	return out
+}
+
+// watchRewrites notes when Redis rewrites its file, to about half a second.
+func (l *live) watchRewrites(ctx context.Context, o *ours) error {
+	const every = 500 * time.Millisecond
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		n, err := o.redisInfo(ctx, "persistence", "aof_rewrite_in_progress")
+		switch now := time.Now(); {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		case n > 0 && now.After(l.begin) && now.Before(l.begin.Add(l.plan.Duration)):
+			l.rewrites[l.tenth(now)] += every.Seconds()
+		}
+	}
 }
 
 // patience waits for the last alerts.

@@ -351,17 +351,22 @@ func (o *ours) takeover(ctx context.Context, w Workload, r *ScaleResult) error {
 
 // redisBytes sums a field of INFO memory over all Redis.
 func (o *ours) redisBytes(ctx context.Context, field string) (int64, error) {
+	return o.redisInfo(ctx, "memory", field)
+}
+
+// redisInfo sums a number that a section of INFO has over all Redis.
+func (o *ours) redisInfo(ctx context.Context, section, field string) (int64, error) {
 	var total int64
 	for _, r := range o.redis {
-		info, err := r.Command(ctx, "INFO", "memory")
+		info, err := r.Command(ctx, "INFO", section)
 		if err != nil {
-			return 0, fmt.Errorf("ask Redis for its memory: %w", err)
+			return 0, fmt.Errorf("ask Redis for its %s: %w", section, err)
 		}
 		for line := range strings.Lines(info) {
 			if text, found := strings.CutPrefix(line, field+":"); found {
 				n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 				if err != nil {
-					return 0, fmt.Errorf("ask Redis for its memory: %w", err)
+					return 0, fmt.Errorf("ask Redis for its %s: %w", section, err)
 				}
 				total += n
 			}

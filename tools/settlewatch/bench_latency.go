@@ -152,6 +152,7 @@ func measureLoads(
 				oneDigit(r.OtherCPUSeconds),
 			})
 		}
+		s.say("  Redis rewrote its file, s of each tenth: %s", secondsOf(r.RewriteSeconds))
 		s.say("  cores busy: %s; other CPU %.1f s%s", coresOf(r), r.OtherCPUSeconds, named(r.Others))
 		if f.json {
 			if err := printJSON(out, []bench.LatencyResult{r}); err != nil {
@@ -171,6 +172,14 @@ func tenthsOf(l bench.Latency, of func(bench.LatencyTenth) float64) string {
 	texts := make([]string, 0, len(l.Tenths))
 	for _, tenth := range l.Tenths {
 		texts = append(texts, fmt.Sprintf("%.0f", of(tenth)))
+	}
+	return strings.Join(texts, " ")
+}
+
+func secondsOf(tenths []float64) string {
+	texts := make([]string, 0, len(tenths))
+	for _, s := range tenths {
+		texts = append(texts, fmt.Sprintf("%.1f", s))
 	}
 	return strings.Join(texts, " ")
 }
