@@ -279,7 +279,7 @@ func (b *bucket) reserve(n int) (moved bool) {
 	return true
 }
 
-// arrayFor gives an array for n bytes and some more, to the end of its last page.
+// arrayFor gives an array for n bytes and some more; a large one ends with a page.
 func arrayFor(n int) []byte {
 	if n < closeFrom {
 		return slices.Grow([]byte(nil), n+n/8)

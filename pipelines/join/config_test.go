@@ -78,7 +78,6 @@ func TestNewRulesApplyFromTheirPlaceOn(t *testing.T) {
 	}
 }
 
-// Two groups wait each for its own sources: a dead partner holds only its own.
 // What the old terms said of a clearing date is not taken for what the new ones say.
 func TestNewTermsForACaptureOfTheSameDay(t *testing.T) {
 	later := testConfig(func(terms *event.Terms) { terms.Cycle = "T+3" })
@@ -92,6 +91,7 @@ func TestNewTermsForACaptureOfTheSameDay(t *testing.T) {
 	}
 }
 
+// Two groups wait each for its own sources: a dead partner holds only its own.
 func TestADeadFeedHoldsOnlyItsGroup(t *testing.T) {
 	c := testConfig(nil)
 	own := testConfig(nil).Groups[0]

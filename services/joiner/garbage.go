@@ -30,8 +30,8 @@ func garbageShare(liveBytes uint64) int {
 	return int(min(garbageMost, max(garbagePercent, garbageBytes*100/max(liveBytes, 1))))
 }
 
-// keepGarbage tells the collector how much garbage may be there, until ctx is done. GOGC
-// says otherwise.
+// keepGarbage tells the collector how much garbage may be there, and gives back what is
+// free, until ctx is done. GOGC says otherwise.
 func keepGarbage(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return

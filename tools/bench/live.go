@@ -235,14 +235,7 @@ func (l *live) output() output {
 // watchRewrites notes when Redis rewrites its file, to about half a second.
 func (l *live) watchRewrites(ctx context.Context, o *ours) error {
 	const every = 500 * time.Millisecond
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	for wait(ctx, after(every), nil) == nil {
 		n, err := o.redisInfo(ctx, "persistence", "aof_rewrite_in_progress")
 		switch now := time.Now(); {
 		case ctx.Err() != nil:
@@ -253,6 +246,7 @@ func (l *live) watchRewrites(ctx context.Context, o *ours) error {
 			l.rewrites[l.tenth(now)] += every.Seconds()
 		}
 	}
+	return nil // it is over
 }
 
 // patience waits for the last alerts.

@@ -110,7 +110,7 @@ func (o *ours) scale(ctx context.Context, plan ScalePlan) (ScaleResult, error) {
 	if err != nil {
 		return r, err
 	}
-	empty, err := o.redisBytes(ctx, "used_memory")
+	empty, err := o.redisInfo(ctx, "memory", "used_memory")
 	if err == nil {
 		err = o.fill(ctx, &r)
 	}
@@ -226,11 +226,11 @@ func (o *ours) inRing(ctx context.Context, store *statestore.Client) (left uint6
 
 // weigh asks Redis and the joiners for their memory.
 func (o *ours) weigh(ctx context.Context, empty int64, r *ScaleResult) error {
-	full, err := o.redisBytes(ctx, "used_memory")
+	full, err := o.redisInfo(ctx, "memory", "used_memory")
 	if err != nil {
 		return err
 	}
-	peak, err := o.redisBytes(ctx, "used_memory_peak")
+	peak, err := o.redisInfo(ctx, "memory", "used_memory_peak")
 	if err != nil {
 		return err
 	}
@@ -347,11 +347,6 @@ func (o *ours) takeover(ctx context.Context, w Workload, r *ScaleResult) error {
 	notes, _, _ := eyes.verdict()
 	r.Notes = append(r.Notes, notes...)
 	return nil
-}
-
-// redisBytes sums a field of INFO memory over all Redis.
-func (o *ours) redisBytes(ctx context.Context, field string) (int64, error) {
-	return o.redisInfo(ctx, "memory", field)
 }
 
 // redisInfo sums a number that a section of INFO has over all Redis.

@@ -85,7 +85,7 @@ func highestRate(ctx context.Context, s *screen, free func() (int64, error), run
 			return 0, err
 		}
 		for _, l := range r.Latencies {
-			s.say("  %s, p50 at each rate, ms: %s", l.Kind, tenthsOf(l, func(t bench.LatencyTenth) float64 { return t.P50 }))
+			s.say("  %s, p50 at each rate, ms: %s", l.Kind, inRow("%.0f", l.Tenths, func(t bench.LatencyTenth) float64 { return t.P50 }))
 		}
 		rate, higher := r.Kept(plan)
 		switch {
@@ -146,13 +146,13 @@ func measureLoads(
 		for _, l := range r.Latencies {
 			s.say("  %s: %d alerts, %d missing, p50 %.1f ms, p99 %.1f ms, p99.9 %.1f ms, max %.1f ms",
 				l.Kind, l.Alerts, l.Missing, l.P50, l.P99, l.P999, l.Max)
-			s.say("    p99 of each tenth of the time, ms: %s", tenthsOf(l, func(t bench.LatencyTenth) float64 { return t.P99 }))
+			s.say("    p99 of each tenth of the time, ms: %s", inRow("%.0f", l.Tenths, func(t bench.LatencyTenth) float64 { return t.P99 }))
 			t.AppendRow(table.Row{
 				name, whole(r.Written), l.Kind, l.Alerts, l.Missing, oneDigit(l.P50), oneDigit(l.P99), oneDigit(l.P999), oneDigit(l.Max),
 				oneDigit(r.OtherCPUSeconds),
 			})
 		}
-		s.say("  Redis rewrote its file, s of each tenth: %s", secondsOf(r.RewriteSeconds))
+		s.say("  Redis rewrote its file, s of each tenth: %s", inRow("%.1f", r.RewriteSeconds, func(s float64) float64 { return s }))
 		s.say("  cores busy: %s; other CPU %.1f s%s", coresOf(r), r.OtherCPUSeconds, named(r.Others))
 		if f.json {
 			if err := printJSON(out, []bench.LatencyResult{r}); err != nil {
@@ -167,19 +167,11 @@ func measureLoads(
 	return nil
 }
 
-// tenthsOf an alert's latency, in a row.
-func tenthsOf(l bench.Latency, of func(bench.LatencyTenth) float64) string {
-	texts := make([]string, 0, len(l.Tenths))
-	for _, tenth := range l.Tenths {
-		texts = append(texts, fmt.Sprintf("%.0f", of(tenth)))
-	}
-	return strings.Join(texts, " ")
-}
-
-func secondsOf(tenths []float64) string {
+// inRow writes a figure of each tenth.
+func inRow[T any](format string, tenths []T, of func(T) float64) string {
 	texts := make([]string, 0, len(tenths))
-	for _, s := range tenths {
-		texts = append(texts, fmt.Sprintf("%.1f", s))
+	for _, tenth := range tenths {
+		texts = append(texts, fmt.Sprintf(format, of(tenth)))
 	}
 	return strings.Join(texts, " ")
 }
