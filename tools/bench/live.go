@@ -238,9 +238,7 @@ func (l *live) watchRewrites(ctx context.Context, o *ours) error {
 	for wait(ctx, after(every), nil) == nil {
 		n, err := o.redisInfo(ctx, "persistence", "aof_rewrite_in_progress")
 		switch now := time.Now(); {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
+		case err != nil && ctx.Err() == nil:
 			return err
 		case n > 0 && now.After(l.begin) && now.Before(l.begin.Add(l.plan.Duration)):
 			l.rewrites[l.tenth(now)] += every.Seconds()
