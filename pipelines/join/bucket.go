@@ -265,11 +265,7 @@ func (b *bucket) reserve(n int) (moved bool) {
 		return false
 	case 5*int(b.dead) < len(b.array):
 		b.bound(len(b.array) + n)
-		if len(b.array) < closeFrom {
-			b.array = slices.Grow(b.array, n) // by a quarter
-		} else {
-			b.array = append(arrayFor(len(b.array)+n), b.array...)
-		}
+		b.array = append(arrayFor(len(b.array)+n), b.array...)
 		return false
 	case need > cap(b.array):
 		b.compact(arrayFor(need))
@@ -279,12 +275,14 @@ func (b *bucket) reserve(n int) (moved bool) {
 	return true
 }
 
-// arrayFor gives an array for n bytes and some more; a large one ends with a page.
+// arrayFor gives an array for n bytes and as much again, as long as it is small: each that
+// was outgrown is garbage, and the memory of the next is mostly touched for the first time.
+// A large one has a little more, and ends with a page.
 func arrayFor(n int) []byte {
-	if n < closeFrom {
-		return slices.Grow([]byte(nil), n+n/8)
+	if 2*n < closeFrom {
+		return slices.Grow([]byte(nil), 2*n)
 	}
-	n += n / 16
+	n = max(closeFrom, n+n/16)
 	return make([]byte, 0, (n+pageBytes-1)&^(pageBytes-1))
 }
 
@@ -323,9 +321,10 @@ func (b *bucket) reindex(n int) {
 	}
 }
 
-// trim gives back an array that is mostly empty, as after a day on which much ended.
+// trim gives back an array that is mostly empty, as after a day on which much ended: two
+// thirds of a small one, a third of a large one.
 func (b *bucket) trim() {
-	if live := len(b.array) - int(b.dead); live+live/2 < cap(b.array) {
+	if live := len(b.array) - int(b.dead); 3*live < cap(b.array) || live+live/2 < cap(b.array)-closeFrom {
 		b.compact(arrayFor(live))
 	}
 }

@@ -9,11 +9,13 @@ import (
 )
 
 // The state is a few thousand large arrays without pointers: to look at them costs the
-// collector next to nothing, however many payments there are. So garbage may be as much as
-// a small state in any case, and a twentieth of a large one, and the process stays near the size
-// of its state. Go knows a share only, hence it is set anew as the state grows.
+// collector next to nothing, however many payments there are. So garbage may be 32 MiB in any
+// case, and a twentieth of a large state, and the process stays near the size of its state. More
+// would cost time too: memory that is used again is in the processor's cache, and a page that
+// is touched for the first time is the kernel's work. Go knows a share only, hence it is set anew as the
+// state grows.
 const (
-	garbageBytes   = 128 << 20
+	garbageBytes   = 32 << 20
 	garbagePercent = 5
 	// garbageMost is for a joiner that has just begun.
 	garbageMost  = 400
