@@ -4,6 +4,9 @@ package join
 // read for them must still be in the processor's cache when they are folded.
 const LookAhead = 64
 
+// lineBytes is what a processor reads from memory at a time.
+const lineBytes = 64
+
 // ahead are the payments of records that are folded, or of timers that are due, next.
 type ahead struct {
 	hashes []uint64
@@ -51,16 +54,17 @@ func (b *bucket) peekIndex(hash uint32) uint32 {
 	return b.index[b.home(hash)]
 }
 
-// peekEntry reads the first entry that may be the payment's, or the end of the array,
-// where it would begin. It does not compare the entry, as probe does: that would wait for
-// each of them.
+// peekEntry reads the first entry that may be the payment's, each line of the processor's
+// cache that an open one takes, or the end of the array, where it would begin. It does not compare
+// the entry, as probe does: that would wait for each of them.
 func (b *bucket) peekEntry(hash uint32) uint32 {
 	if len(b.array) == 0 {
 		return 0
 	}
 	for slot := b.home(hash); slot < len(b.index) && b.index[slot] != 0; slot++ {
 		if v := b.index[slot]; v&^offsetMask == tagOf(hash) && v&offsetMask != tombstone {
-			return uint32(b.array[v&offsetMask-1])
+			at, last := int(v&offsetMask-1), len(b.array)-1
+			return uint32(b.array[at]) + uint32(b.array[min(at+lineBytes, last)]) + uint32(b.array[min(at+2*lineBytes, last)])
 		}
 	}
 	return uint32(b.array[len(b.array)-1])

@@ -149,8 +149,12 @@ func kept[E any](s []E) []E {
 func (t *timers) approach() {
 	number := t.order[0]
 	t.order = pop(t.order, less)
-	t.near, t.late = t.slot[:0], kept(t.late)
-	for _, chunk := range t.slots[number].chunks {
+	chunks, n := t.slots[number].chunks, 0
+	for _, chunk := range chunks {
+		n += len(chunk)
+	}
+	t.near, t.late = slices.Grow(t.slot[:0], n), kept(t.late)
+	for _, chunk := range chunks {
 		for _, f := range chunk {
 			t.near = append(t.near, f.timer(number))
 		}
