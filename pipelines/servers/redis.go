@@ -103,7 +103,7 @@ func RedisSettings() []string {
 		"--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
 		"--maxmemory-policy", "noeviction",
 		"--rdbcompression", "no", "--rdbchecksum", "no",
-		"--auto-aof-rewrite-min-size", "1gb", "--auto-aof-rewrite-percentage", "300",
+		"--auto-aof-rewrite-min-size", "4gb", "--auto-aof-rewrite-percentage", "300",
 	}
 }
 
