@@ -86,7 +86,7 @@ func (b *Bench) Compare(ctx context.Context, p Plan) ([]Summary, error) {
 // would matter who comes first.
 func (b *Bench) warmUp(ctx context.Context, w Workload, limit time.Duration) error {
 	b.options.Say("a run that does not count, to warm the broker up")
-	if _, err := b.RunOurs(ctx, w, 0, false, limit); err != nil {
+	if _, err := b.RunOurs(ctx, w, VariantOurs, 0, limit); err != nil {
 		return fmt.Errorf("warm up: %w", err)
 	}
 	return nil
@@ -94,14 +94,10 @@ func (b *Bench) warmUp(ctx context.Context, w Workload, limit time.Duration) err
 
 // Run measures one variant once.
 func (b *Bench) Run(ctx context.Context, w Workload, variant string, round int, limit time.Duration) (Result, error) {
-	switch variant {
-	case VariantOurs, VariantOursWarehouse:
-		return b.RunOurs(ctx, w, round, variant == VariantOursWarehouse, limit)
-	case VariantStockRedis:
-		return b.runStockRedis(ctx, w, round, limit)
-	default:
-		return b.RunPeer(ctx, w, variant, round, limit)
+	if _, is := setups[variant]; is {
+		return b.RunOurs(ctx, w, variant, round, limit)
 	}
+	return b.RunPeer(ctx, w, variant, round, limit)
 }
 
 func summarize(variant string, runs []Result) Summary {

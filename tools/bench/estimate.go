@@ -146,7 +146,7 @@ func (p ScalePlan) Skip(n Need, in Room) ScaleResult {
 // guessSeconds is about what a million events take on two cores, start and end of the
 // processes not included.
 var guessSeconds = map[string]float64{
-	VariantOurs: 11, VariantStockRedis: 12, VariantOursWarehouse: 20,
+	VariantOurs: 11, VariantStockRedis: 12, VariantEvents: 15, VariantWarehouse: 20,
 	VariantStreams: 12, VariantStreamsExact: 15, VariantFlinkRocksDB: 10, VariantFlinkHashmap: 6,
 }
 

@@ -85,7 +85,7 @@ func (r LatencyResult) Exact() bool {
 
 // RunLatency measures how long after it became certain an alert can be read.
 func (b *Bench) RunLatency(ctx context.Context, plan LatencyPlan) (LatencyResult, error) {
-	o := b.newOurs(Workload{Partitions: plan.Partitions}, 0)
+	o := b.newOurs(Workload{Partitions: plan.Partitions}, VariantOurs)
 	r, err := o.latency(ctx, plan)
 	if err = errors.Join(err, o.stop()); err != nil {
 		return r, fmt.Errorf("measure latency: %w", err)
@@ -107,13 +107,13 @@ func (o *ours) latency(ctx context.Context, plan LatencyPlan) (LatencyResult, er
 	}
 	config, err := l.config(o.workload)
 	if err == nil {
-		err = o.prepare(ctx, config, false)
+		err = o.prepare(ctx, config)
 	}
 	if err != nil {
 		return LatencyResult{}, err
 	}
 	watch := newStopwatch(o.servers())
-	if err := o.startServices(ctx, watch, false); err != nil {
+	if err := o.startServices(ctx, watch); err != nil {
 		return LatencyResult{}, err
 	}
 	early := time.Until(l.begin.Add(-latencyWarmUp))

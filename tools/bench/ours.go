@@ -37,16 +37,48 @@ const (
 // benchCardKey makes card tokens. It is no secret: the workload has no cards.
 var benchCardKey = base64.StdEncoding.EncodeToString([]byte("settlewatch bench: not a secret"))
 
+// Variants of our pipeline.
+const (
+	VariantOurs = "settlewatch"
+	// VariantEvents has every event and every alert in ClickHouse, VariantWarehouse every
+	// version of every payment too.
+	VariantEvents     = "settlewatch+events"
+	VariantWarehouse  = "settlewatch+warehouse"
+	VariantStockRedis = "settlewatch+stock-redis"
+)
+
+// A setup is what a variant runs with.
+type setup struct {
+	warehouse bool
+	// snapshots of payments are published by the joiner. Without a warehouse nobody reads
+	// them; the peers publish alerts only too.
+	snapshots bool
+	// redisArgs replace recommended settings.
+	redisArgs []string
+}
+
+var setups = map[string]setup{
+	VariantOurs:      {},
+	VariantEvents:    {warehouse: true},
+	VariantWarehouse: {warehouse: true, snapshots: true},
+	// Redis's own defaults of what deploy/redis/redis.conf changes.
+	VariantStockRedis: {redisArgs: []string{
+		"--rdbcompression", "yes", "--rdbchecksum", "yes",
+		"--auto-aof-rewrite-min-size", "64mb", "--auto-aof-rewrite-percentage", "100",
+	}},
+}
+
 // ours is our pipeline in one run.
 type ours struct {
 	bench    *Bench
 	workload Workload
+	variant  string
+	setup    setup
 	round    int
 	// logPartitions, joiners and cluster are the shape of a scale run.
 	logPartitions, joiners int
 	cluster                bool
-	// redisArgs replace recommended settings.
-	redisArgs  []string
+
 	redis      []*servers.Redis
 	clickHouse *servers.ClickHouse // nil: without the warehouse
 	// clickHouseBytes bound its memory; 0 is the default.
@@ -62,62 +94,47 @@ type ours struct {
 // listener is where a service answers over HTTP.
 type listener struct{ name, addr string }
 
-// RunOurs measures our pipeline on the log that Feed has filled, with the warehouse
-// service where it is asked for.
-func (b *Bench) RunOurs(ctx context.Context, w Workload, round int, withWarehouse bool, limit time.Duration) (Result, error) {
-	return b.runOurs(ctx, b.newOurs(w, round), withWarehouse, limit)
-}
-
-// runStockRedis measures it on a Redis with Redis's own defaults of what
-// deploy/redis/redis.conf changes.
-func (b *Bench) runStockRedis(ctx context.Context, w Workload, round int, limit time.Duration) (Result, error) {
-	o := b.newOurs(w, round)
-	o.redisArgs = []string{
-		"--rdbcompression", "yes", "--rdbchecksum", "yes",
-		"--auto-aof-rewrite-min-size", "64mb", "--auto-aof-rewrite-percentage", "100",
-	}
-	r, err := b.runOurs(ctx, o, false, limit)
-	r.Variant = VariantStockRedis
-	return r, err
-}
-
-func (b *Bench) runOurs(ctx context.Context, o *ours, withWarehouse bool, limit time.Duration) (Result, error) {
+// RunOurs measures a variant of our pipeline on the log that Feed has filled.
+func (b *Bench) RunOurs(ctx context.Context, w Workload, variant string, round int, limit time.Duration) (Result, error) {
+	o := b.newOurs(w, variant)
+	o.round = round
 	starting, cancel := context.WithTimeoutCause(ctx, limit, errTooSlow)
 	defer cancel()
-	r, err := o.measure(starting, withWarehouse, limit)
+	r, err := o.measure(starting, limit)
 	if err = errors.Join(err, o.stop()); err != nil {
-		return r, fmt.Errorf("run settlewatch: %w", err)
+		return r, fmt.Errorf("run %s: %w", variant, err)
 	}
 	return r, nil
 }
 
-func (b *Bench) newOurs(w Workload, round int) *ours {
+func (b *Bench) newOurs(w Workload, variant string) *ours {
 	return &ours{
-		bench: b, workload: w, round: round,
+		bench: b, workload: w, variant: variant, setup: setups[variant],
 		logPartitions: topic.PaymentLog.Partitions, joiners: 1,
 		processes: make(map[string]*process.Process), listening: make(chan listener, 2*len(Services)),
 	}
 }
 
-func (o *ours) measure(ctx context.Context, withWarehouse bool, limit time.Duration) (Result, error) {
+func (o *ours) measure(ctx context.Context, limit time.Duration) (Result, error) {
 	config, err := Config(o.workload, ruleDays)
 	if err == nil {
-		err = o.prepare(ctx, config, withWarehouse)
+		err = o.prepare(ctx, config)
 	}
 	if err != nil {
 		return Result{}, err
 	}
 	pids := o.servers()
-	if withWarehouse {
-		pids[clickHouseName] = o.clickHouse.Pid()
+	var loaders []string
+	if o.setup.warehouse {
+		pids[clickHouseName], loaders = o.clickHouse.Pid(), []string{warehouseName}
 	}
 	watch := newStopwatch(pids)
-	if err := o.startServices(ctx, watch, withWarehouse); err != nil {
+	if err := o.startServices(ctx, watch, loaders...); err != nil {
 		return Result{}, err
 	}
 	run := race{watch: watch, processes: o.processes, limit: limit}
 	end := watch.end
-	if withWarehouse {
+	if o.setup.warehouse {
 		end, run.more = func() {}, o.awaitRows
 	}
 	run.eyes = newWatcher(ourOutput(), o.workload.Truth(), end)
@@ -135,7 +152,7 @@ func (o *ours) measure(ctx context.Context, withWarehouse bool, limit time.Durat
 	if err != nil {
 		watch.end()
 	}
-	r := watch.result(o.name(), o.workload)
+	r := watch.result(o.variant, o.workload)
 	r.Round = o.round
 	r.Notes, r.Alerts, r.Repeated = run.eyes.verdict()
 	notes, err := o.inspect(ctx)
@@ -144,30 +161,16 @@ func (o *ours) measure(ctx context.Context, withWarehouse bool, limit time.Durat
 	return r, errors.Join(err, taking.Wait())
 }
 
-// Variants of our pipeline.
-const (
-	VariantOurs          = "settlewatch"
-	VariantOursWarehouse = "settlewatch+warehouse"
-	VariantStockRedis    = "settlewatch+stock-redis"
-)
-
-func (o *ours) name() string {
-	if o.clickHouse != nil {
-		return VariantOursWarehouse
-	}
-	return VariantOurs
-}
-
 // prepare makes what a run begins with: empty topics, groups without positions, an
 // empty Redis, the configuration in the log.
-func (o *ours) prepare(ctx context.Context, config *event.Config, withWarehouse bool) error {
+func (o *ours) prepare(ctx context.Context, config *event.Config) error {
 	if err := o.emptyLog(ctx); err != nil {
 		return err
 	}
 	if err := o.startRedis(ctx); err != nil {
 		return err
 	}
-	if withWarehouse {
+	if o.setup.warehouse {
 		if err := o.startClickHouse(ctx); err != nil {
 			return err
 		}
@@ -255,7 +258,7 @@ func (o *ours) startRedis(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	options := servers.RedisOptions{Options: o.bench.serverOptions(redisName, log), AppendOnly: true, Args: o.redisArgs}
+	options := servers.RedisOptions{Options: o.bench.serverOptions(redisName, log), AppendOnly: true, Args: o.setup.redisArgs}
 	if o.cluster {
 		cluster, err := servers.StartRedisCluster(ctx, options)
 		if err != nil {
@@ -317,10 +320,10 @@ func (o *ours) awaitRows(ctx context.Context) error {
 
 // startServices starts the joiner first and waits until it owns the log, so that the
 // stopwatch, which begins with the first input partition, does not count its start.
-func (o *ours) startServices(ctx context.Context, watch *stopwatch, withWarehouse bool) error {
+func (o *ours) startServices(ctx context.Context, watch *stopwatch, others ...string) error {
 	err := o.startJoiners(ctx)
-	if err == nil && withWarehouse {
-		err = o.startOwner(ctx, warehouseName)
+	for i := 0; i < len(others) && err == nil; i++ {
+		err = o.startOwner(ctx, others[i])
 	}
 	if err == nil {
 		err = o.startIngests(watch)
@@ -440,8 +443,7 @@ func (o *ours) environment() []string {
 		"SETTLEWATCH_CARD_KEY_ID=bench",
 		"SETTLEWATCH_CARD_KEY="+benchCardKey,
 		"SETTLEWATCH_HTTP_ADDR=127.0.0.1:0",
-		// Without a warehouse nobody reads the snapshots; the peers publish alerts only too.
-		fmt.Sprintf("SETTLEWATCH_PAYMENT_SNAPSHOTS=%t", o.clickHouse != nil),
+		fmt.Sprintf("SETTLEWATCH_PAYMENT_SNAPSHOTS=%t", o.setup.snapshots),
 		fmt.Sprintf("SETTLEWATCH_PPROF=%t", o.bench.options.Profiles != ""),
 	)
 	if o.clickHouse != nil {

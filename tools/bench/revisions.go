@@ -96,7 +96,7 @@ func (r *Revisions) Compare(ctx context.Context, b *Bench, w Workload, rounds in
 		for _, variant := range []string{VariantBase, VariantHead} {
 			r.say("round %d of %d: %s", round+1, rounds, variant)
 			b.options.Binaries = r.binaries[variant]
-			result, err := b.RunOurs(ctx, w, round+1, false, limit)
+			result, err := b.RunOurs(ctx, w, VariantOurs, round+1, limit)
 			if err != nil {
 				return nil, err
 			}

@@ -85,7 +85,7 @@ const (
 func (b *Bench) RunScale(ctx context.Context, plan ScalePlan) (ScaleResult, error) {
 	o := b.newOurs(Workload{
 		Payments: plan.Payments, Partitions: topic.PaymentLog.Partitions, StepMs: scaleStepMs, Unsettled: !plan.Settled, Stays: true,
-	}, 0)
+	}, VariantOurs)
 	o.logPartitions, o.joiners, o.cluster = plan.LogPartitions, plan.Joiners, plan.Cluster
 	limited, cancel := context.WithTimeoutCause(ctx, plan.Limit, errTooSlow)
 	defer cancel()
@@ -105,7 +105,7 @@ func (o *ours) scale(ctx context.Context, plan ScalePlan) (ScaleResult, error) {
 	}
 	config, err := Config(o.workload, scaleDays)
 	if err == nil {
-		err = o.prepare(ctx, config, false)
+		err = o.prepare(ctx, config)
 	}
 	if err != nil {
 		return r, err
@@ -141,7 +141,7 @@ func (o *ours) scale(ctx context.Context, plan ScalePlan) (ScaleResult, error) {
 func (o *ours) fill(ctx context.Context, r *ScaleResult) error {
 	o.bench.options.Say("filling the state")
 	watch := newStopwatch(o.servers())
-	if err := o.startServices(ctx, watch, false); err != nil {
+	if err := o.startServices(ctx, watch); err != nil {
 		return err
 	}
 	if err := wait(ctx, watch.first, o.processes); err != nil {

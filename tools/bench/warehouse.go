@@ -79,7 +79,7 @@ const (
 func (b *Bench) RunWarehouse(ctx context.Context, plan WarehousePlan) (WarehouseResult, error) {
 	limited, cancel := context.WithTimeoutCause(ctx, plan.Limit, errTooSlow)
 	defer cancel()
-	o := b.newOurs(Workload{Payments: plan.Payments, Partitions: topic.PaymentLog.Partitions}, 0)
+	o := b.newOurs(Workload{Payments: plan.Payments, Partitions: topic.PaymentLog.Partitions}, VariantWarehouse)
 	o.clickHouseBytes = questionBytes
 	r, err := o.warehouse(limited, plan)
 	if err = errors.Join(err, o.stop()); err != nil {
@@ -94,11 +94,11 @@ func (o *ours) warehouse(ctx context.Context, plan WarehousePlan) (r WarehouseRe
 	}
 	config, err := Config(o.workload, ruleDays)
 	if err == nil {
-		err = o.prepare(ctx, config, true)
+		err = o.prepare(ctx, config)
 	}
 	if err == nil {
 		o.bench.options.Say("making the payment log")
-		err = o.startServices(ctx, newStopwatch(o.servers()), false)
+		err = o.startServices(ctx, newStopwatch(o.servers()))
 	}
 	if err == nil {
 		err = o.workedOff(ctx)

@@ -71,7 +71,7 @@ const (
 
 func benchCommand() *cobra.Command {
 	var f benchFlags
-	everybody := append([]string{bench.VariantOurs, bench.VariantOursWarehouse}, bench.PeerVariants()...)
+	everybody := append([]string{bench.VariantOurs, bench.VariantEvents, bench.VariantWarehouse}, bench.PeerVariants()...)
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure the whole pipeline, beside Kafka Streams and Flink, on real servers",
@@ -80,7 +80,9 @@ folder, fills the raw topics with a workload whose alerts are known, and measure
 services and the same join on Kafka Streams and Flink in turns: each round runs every
 variant once, after a run of ours that does not count and warms the broker up. All read
 the same records; one stopwatch measures all, from the first record taken in to the
-moment when a consumer has seen every expected alert.
+moment when a consumer has seen every expected alert. settlewatch+events has every event
+and alert in ClickHouse besides when it ends, settlewatch+warehouse every version of
+every payment too.
 
 A run whose alerts are not exactly the expected ones is void, and the command fails.
 It needs Linux, Java 17 and redis-server, and Maven for the peers. What the machine does
