@@ -75,6 +75,14 @@ func (f fresh) number(t *testing.T, query string) int64 {
 	return n
 }
 
+// exec runs a statement; "db." stands for the database.
+func (f fresh) exec(t *testing.T, statement string) {
+	t.Helper()
+	if err := f.conn.Exec(t.Context(), f.named(statement)); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
 // Events counts for the conformance suite.
 func (f fresh) Events(t *testing.T) (stored, distinct int) {
 	t.Helper()

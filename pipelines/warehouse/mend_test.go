@@ -11,20 +11,14 @@ import (
 // found, and the parts that it was merged from stand in for it.
 func TestDamagedPart(t *testing.T) {
 	f := open(t)
-	exec := func(query string) {
-		t.Helper()
-		if err := f.conn.Exec(t.Context(), f.named(query)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	exec("SYSTEM START MERGES db.payments")
+	f.exec(t, "SYSTEM START MERGES db.payments")
 	for _, key := range []string{"acq1|o|1", "acq1|o|2"} {
-		exec("INSERT INTO db.payments (payment_key, life, version) VALUES ('" + key + "', 'aa', 1)")
+		f.exec(t, "INSERT INTO db.payments (payment_key, life, version) VALUES ('"+key+"', 'aa', 1)")
 	}
 	if found, err := f.Damaged(t.Context(), nil); err != nil || len(found) > 0 {
 		t.Fatalf("damaged %v, %v; want nothing", found, err)
 	}
-	exec("OPTIMIZE TABLE db.payments FINAL")
+	f.exec(t, "OPTIMIZE TABLE db.payments FINAL")
 	path := f.lines(t, "SELECT path FROM system.parts WHERE active AND database || '.' = 'db.' AND table = 'payments'")
 	if len(path) != 1 {
 		t.Fatalf("parts %v, want one", path)
