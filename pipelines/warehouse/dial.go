@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -163,8 +164,21 @@ func (o Options) resolve() (Options, *clickhouse.Options, error) {
 	d.ConnOpenStrategy = clickhouse.ConnOpenInOrder
 	if d.Compression == nil {
 		d.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
+		if d.TLS == nil && onThisHost(d.Addr) {
+			// The way is memory: compression costs more than it saves. Where it is a tunnel
+			// to another machine, the DSN says compress=lz4.
+			d.Compression.Method = clickhouse.CompressionNone
+		}
 	}
 	return o, d, nil
+}
+
+// onThisHost tells whether all addresses are those of this machine by their look.
+func onThisHost(addrs []string) bool {
+	return !slices.ContainsFunc(addrs, func(addr string) bool {
+		host, _, err := net.SplitHostPort(addr)
+		return err != nil || host != "localhost" && !net.ParseIP(host).IsLoopback()
+	})
 }
 
 func orDefault(d *time.Duration, value time.Duration) {

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+
 	"settlewatch/pipelines/warehouse"
 )
 
@@ -37,6 +39,25 @@ func TestInspectDSN(t *testing.T) {
 			t.Errorf("%q was accepted", dsn)
 		} else if strings.Contains(err.Error(), "s3") || strings.Contains(err.Error(), "cr3t") {
 			t.Errorf("the error shows the password: %v", err)
+		}
+	}
+}
+
+// What does not leave the machine is not compressed, unless the DSN says so.
+func TestCompression(t *testing.T) {
+	for dsn, want := range map[string]clickhouse.CompressionMethod{
+		"clickhouse://127.0.0.1:9000/x":                clickhouse.CompressionNone,
+		"clickhouse://[::1]:9000/x":                    clickhouse.CompressionNone,
+		"clickhouse://localhost:9000,127.0.0.1:9001/x": clickhouse.CompressionNone,
+		"clickhouse://127.0.0.1:9000/x?compress=lz4":   clickhouse.CompressionLZ4,
+		"clickhouse://127.0.0.1:9440/x?secure=true":    clickhouse.CompressionLZ4,
+		"clickhouse://127.0.0.1:9000,h1:9000/x":        clickhouse.CompressionLZ4,
+		"clickhouse://h1:9000/x":                       clickhouse.CompressionLZ4,
+		"clickhouse://h1:9000/x?compress=none":         clickhouse.CompressionNone,
+	} {
+		got, err := warehouse.Compression(warehouse.Options{DSN: dsn})
+		if err != nil || got != want {
+			t.Errorf("%s: %v, %v; want %v", dsn, got, err, want)
 		}
 	}
 }
