@@ -47,11 +47,9 @@ type ClickHouse struct {
 const (
 	clickHouseGrace     = 20 * time.Second
 	clickHouseMemoryMax = 2 << 30
-	// clickHouseMajorMin.clickHouseMinorMin is the oldest version taken from PATH:
-	// the long-term release that was current when the tables were written. An older
-	// one has other defaults for deduplication and asynchronous inserts than those
-	// the warehouse is tested with.
-	clickHouseMajorMin, clickHouseMinorMin = 25, 8
+	// clickHouseMajorMin.clickHouseMinorMin is the oldest version taken from PATH: the
+	// first that has all settings of the tables (schemas/table/migrations).
+	clickHouseMajorMin, clickHouseMinorMin = 25, 12
 )
 
 // clickHouseServe opens the listeners, which local mode leaves closed, and then
@@ -203,7 +201,7 @@ func clickHouseVersion(ctx context.Context, binary string) (string, error) {
 	return "", fmt.Errorf("ask %s for its version: cannot read %q", binary, tail.Last(1))
 }
 
-// clickHouseRecent says whether a version such as 25.8.1.3 is recent enough.
+// clickHouseRecent says whether a version such as 25.12.1.3 is recent enough.
 func clickHouseRecent(version string) bool {
 	first, rest, _ := strings.Cut(version, ".")
 	second, _, _ := strings.Cut(rest, ".")

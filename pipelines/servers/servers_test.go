@@ -356,8 +356,8 @@ func TestClickHouseFromPath(t *testing.T) {
 
 func TestClickHouseRecent(t *testing.T) {
 	for version, want := range map[string]bool{
-		"25.8.1.1": true, "25.12": true, "26.1.2": true, "100.1": true,
-		"25.7.9.9": false, "24.12": false, "": false, "twenty": false, "25": false,
+		"25.12.1.1": true, "25.12": true, "26.1.2": true, "100.1": true,
+		"25.11.9.9": false, "25.8": false, "24.12": false, "": false, "twenty": false, "25": false,
 	} {
 		if got := servers.ClickHouseRecent(version); got != want {
 			t.Errorf("%q: %v", version, got)
