@@ -215,7 +215,7 @@ func TestColumnsOnServer(t *testing.T) {
 	f := open(t)
 	for _, tb := range table.All {
 		got := f.lines(t, fmt.Sprintf(`SELECT name, type FROM system.columns WHERE database = '%s' AND table = '%s'
-			AND default_kind = '' ORDER BY position`, f.database, tb.Name))
+			AND default_kind != 'MATERIALIZED' ORDER BY position`, f.database, tb.Name))
 		var want []string
 		for _, c := range tb.Columns {
 			want = append(want, c.Name+" | "+c.Type)
@@ -258,25 +258,28 @@ func TestValuesRoundTrip(t *testing.T) {
 	}
 	f.put(t, topic.PaymentLog.Name,
 		rec(0, earliest, &event.Event{
+			Capture: &event.CaptureRef{Sequence: 1<<32 - 1, Final: true}, Due: &event.Due{HoldReason: "键\x00'\\", HoldUntilMs: &earliest},
 			PaymentKey: "键\x00'\\", Kind: event.Kind_KIND_PAYOUT_RETURN, Outcome: 77,
 			Amounts: &event.Amounts{TransactionMinor: &small, RequestedMinor: &large, Fees: []*event.Fee{{Type: "mdr", AmountMinor: -3, Payer: "m"}}},
-			Time:    &event.Time{BusinessMs: &earliest, SettlementDate: &day1900},
+			Time:    &event.Time{BusinessMs: &earliest, SettlementDate: &day1900, ValueDate: &day1900},
 		}),
 		rec(most, latest, &event.Event{
 			Card: &event.Card{Bin: "622202", Last4: "0012", Token: []byte{0xab}},
-			Time: &event.Time{BusinessMs: &latest, SettlementDate: &day2299},
+			Time: &event.Time{BusinessMs: &latest, SettlementDate: &day2299, LocalMs: &latest, ValueDate: &day2299},
 			Leftover: &event.Leftover{
 				Unknown: []*event.UnknownField{{Name: "a", Value: "1"}}, Masked: []string{"x", "y"},
 			},
 			References: []*event.Reference{{Type: "rrn", Value: "9"}},
 		}))
 	f.want(t, `SELECT payment_key = '键\0\'\\', generation, offset, idx, arrival_time, kind, outcome, transaction_minor,
-			requested_minor, fees_minor, fees, business_time, settlement_date, value_date FROM db.events WHERE offset = 0`,
+			requested_minor, fees_minor, fees, business_time, settlement_date, value_date, capture_sequence, capture_final,
+			hold_reason = '键\0\'\\', hold_until, local_time, reserve_minor FROM db.events_distinct WHERE offset = 0`,
 		`1 | 4294967295 | 0 | 4294967295 | 1900-01-01 | payout_return | 77 | -9223372036854775808 | 9223372036854775807 | -3 |
-		 [{"type":"mdr","amount_minor":-3,"payer":"m"}] | 1900-01-01 | 1900-01-01 | -`)
+		 [{"type":"mdr","amount_minor":-3,"payer":"m"}] | 1900-01-01 | 1900-01-01 | 1900-01-01 | 4294967295 | true | 1 | 1900-01-01 | - | -`)
 	f.want(t, `SELECT offset, toString(arrival_time), toString(business_time), settlement_date, transaction_minor, card_bin,
-			card_last4, card_token, unknown_fields['a'], masked_fields, refs['rrn'] FROM db.events WHERE offset > 0`,
-		`9223372036854775807 | 2261-12-31 23:59:59.999 | 2261-12-31 23:59:59.999 | 2299-12-31 | - | 622202 | 0012 | ab | 1 | [x y] | 9`)
+			card_last4, card_token, unknown_fields['a'], masked_fields, refs['rrn'], toString(local_time), value_date, capture_sequence, capture_final, mti
+			FROM db.events_distinct WHERE offset > 0`,
+		`9223372036854775807 | 2261-12-31 23:59:59.999 | 2261-12-31 23:59:59.999 | 2299-12-31 | - | 622202 | 0012 | ab | 1 | [x y] | 9 | 2261-12-31 23:59:59.999 | 2299-12-31 | 0 | false |`)
 }
 
 // TestMonthsAreTablePartitions: the month that Go takes is the one that the server

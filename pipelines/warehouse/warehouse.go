@@ -42,10 +42,16 @@ func (w *Warehouse) Close() error {
 	return nil
 }
 
+// migrationTimeout is how long one statement of a migration may take.
+const migrationTimeout = 24 * time.Hour
+
 // Migrate brings the database to this version's tables and views, and makes it
-// where it is missing. progress may be nil.
+// where it is missing, however long that takes: a migration may rewrite what is stored.
+// progress may be nil.
 func (w *Warehouse) Migrate(ctx context.Context, progress func(string)) error {
-	db := clickhouse.OpenDB(w.driver)
+	patient := *w.driver
+	patient.ReadTimeout = migrationTimeout
+	db := clickhouse.OpenDB(&patient)
 	err := table.Migrate(ctx, db, w.database, progress)
 	if closeErr := db.Close(); err == nil && closeErr != nil {
 		return fmt.Errorf("close clickhouse: %w", closeErr)

@@ -15,6 +15,9 @@ type builder struct {
 	// the table has none.
 	partitionBy int
 	read        func(offset int64, value []byte, r *row) (ok bool, err error)
+	// details is the column of the table's Details; their cells lie behind the columns'.
+	details int
+	pairs   []string // memory of a row's details
 	// spare are blocks' memory, shared by all builders of a table.
 	spare *sync.Pool
 
@@ -61,12 +64,15 @@ type part struct {
 var spares = map[string]*sync.Pool{Events.Name: {}, Payments.Name: {}, AlertRevisions.Name: {}}
 
 func newBuilder(t Table, partitionBy string, read func(offset int64, value []byte, r *row) (bool, error)) *builder {
-	b := &builder{
-		table: t, read: read, spare: spares[t.Name], row: row{cells: make([]cell, len(t.Columns))},
-		partitionBy: slices.IndexFunc(t.Columns, func(c ColumnType) bool { return c.Name == partitionBy }),
-		parts:       make(map[int]*part),
+	column := func(name string) int {
+		return slices.IndexFunc(t.Columns, func(c ColumnType) bool { return c.Name == name })
 	}
-	for _, c := range t.Columns {
+	b := &builder{
+		table: t, read: read, spare: spares[t.Name], row: row{cells: make([]cell, len(t.Columns)+len(t.Details))},
+		partitionBy: column(partitionBy), details: column(detailsColumn),
+		parts: make(map[int]*part),
+	}
+	for _, c := range slices.Concat(t.Columns, t.Details) {
 		b.limits = append(b.limits, limit(c.Type))
 	}
 	return b
@@ -83,7 +89,7 @@ func (b *builder) Add(offset int64, _, value []byte) error {
 			continue
 		}
 		if err := b.limits[i](b.row.cells[i].number); err != nil {
-			return &FieldError{Table: b.table.Name, Field: b.table.Columns[i].Name, Err: err}
+			return &FieldError{Table: b.table.Name, Field: b.named(i).Name, Err: err}
 		}
 	}
 	month := 0
@@ -95,15 +101,39 @@ func (b *builder) Add(offset int64, _, value []byte) error {
 		p = b.newPart()
 		b.parts[month] = p
 	}
-	for _, i := range b.row.touched {
-		if b.row.cells[i].set {
-			p.stores[i].pad(p.rows)
-			p.stores[i].add(&b.row.cells[i])
-		}
-	}
+	b.store(p)
 	p.rows++
 	b.rows++
 	return nil
+}
+
+// store puts the row into a part.
+func (b *builder) store(p *part) {
+	details := cell{list: b.pairs[:0]}
+	for _, i := range b.row.touched {
+		switch c := &b.row.cells[i]; {
+		case !c.set:
+		case i < len(p.stores):
+			p.stores[i].pad(p.rows)
+			p.stores[i].add(c)
+		default:
+			of := b.named(i)
+			details.list = append(details.list, of.Name, detail(of.Type, c))
+		}
+	}
+	if len(details.list) > 0 {
+		p.stores[b.details].pad(p.rows)
+		p.stores[b.details].add(&details)
+		b.pairs = details.list
+	}
+}
+
+// named is the column or detail of a cell.
+func (b *builder) named(i int) ColumnType {
+	if i < len(b.table.Columns) {
+		return b.table.Columns[i]
+	}
+	return b.table.Details[i-len(b.table.Columns)]
 }
 
 func (b *builder) newPart() *part {

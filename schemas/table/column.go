@@ -3,6 +3,7 @@ package table
 import (
 	"encoding/hex"
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -100,6 +101,22 @@ func several[R any](name, chType string, get func(*R, []string) []string) column
 func fillRow[R any](columns []column[R], from *R, to *row) {
 	for i := range columns {
 		columns[i].get(from, to.at(i))
+	}
+}
+
+// detail is a value as a map of details has it: what ClickHouse's toString makes of it.
+func detail(chType string, c *cell) string {
+	switch {
+	case strings.Contains(chType, "String"):
+		return c.text
+	case chType == "Bool":
+		return "true" // false is left out
+	case strings.Contains(chType, "DateTime64"):
+		return time.UnixMilli(c.number).UTC().Format("2006-01-02 15:04:05.000")
+	case strings.Contains(chType, "Date32"):
+		return time.Unix(c.number*secondsPerDay, 0).UTC().Format(time.DateOnly)
+	default:
+		return strconv.FormatInt(c.number, 10)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"settlewatch/schemas/event"
@@ -146,6 +147,11 @@ func enum(prefix string, v fmt.Stringer) string {
 	return strings.ToLower(strings.TrimPrefix(v.String(), prefix))
 }
 
+// eventFields are the columns and behind them the details, as a row has them.
+var eventFields = slices.Concat(eventColumns, eventDetails)
+
+// eventColumns are what most events have, or questions select and group by. A column costs
+// ClickHouse about as much when it is empty as when it is not.
 var eventColumns = []column[eventRow]{
 	text("payment_key", func(r *eventRow) string { return r.event.GetPaymentKey() }),
 	label("source", func(r *eventRow) string { return r.origin.GetSource() }),
@@ -156,7 +162,6 @@ var eventColumns = []column[eventRow]{
 	narrow("log_partition", func(r *eventRow) int32 { return r.partition }),
 	signed("log_offset", func(r *eventRow) int64 { return r.offset }),
 	hexed("event_id", func(r *eventRow) []byte { return r.event.GetId() }),
-	hexed("replaces", func(r *eventRow) []byte { return r.event.GetReplaces() }),
 	label("kind", func(r *eventRow) string { return enum("KIND_", r.event.GetKind()) }),
 	label("operation", func(r *eventRow) string { return enum("OPERATION_", r.event.GetOperation()) }),
 	label("outcome", func(r *eventRow) string { return enum("OUTCOME_", r.event.GetOutcome()) }),
@@ -166,15 +171,56 @@ var eventColumns = []column[eventRow]{
 	label("adjustment_target", func(r *eventRow) string {
 		return enum("ADJUSTMENT_TARGET_", r.event.GetAdjustmentTarget())
 	}),
+	label("currency", func(r *eventRow) string { return r.amounts.GetCurrency() }),
+	maybe("transaction_minor", func(r *eventRow) *int64 { return r.amounts.TransactionMinor }),
+	maybe("approved_minor", func(r *eventRow) *int64 { return r.amounts.ApprovedMinor }),
+	maybe("gross_minor", func(r *eventRow) *int64 { return r.amounts.GrossMinor }),
+	maybe("net_minor", func(r *eventRow) *int64 { return r.amounts.NetMinor }),
+	maybe("fees_minor", func(r *eventRow) *int64 { return r.feesMinor }),
+	label("response_code", func(r *eventRow) string { return r.response.GetCode() }),
+	label("response_class", func(r *eventRow) string { return r.response.GetClass() }),
+	pairs("refs", func(r *eventRow, to []string) []string { return refsOf(r.event.GetReferences(), to) }),
+	text("capture_id", func(r *eventRow) string { return r.capture.GetId() }),
+	text("settlement_id", func(r *eventRow) string { return r.line.GetSettlementId() }),
+	text("batch_id", func(r *eventRow) string { return r.line.GetBatchId() }),
+	text("line_id", func(r *eventRow) string { return r.line.GetLineId() }),
+	text("file_id", func(r *eventRow) string { return r.line.GetFileId() }),
+	maybeDate("business_date", func(r *eventRow) *int32 { return r.line.BusinessDate }),
+	maybeInstant("business_time", func(r *eventRow) *int64 { return r.time.BusinessMs }),
+	label("zone", func(r *eventRow) string { return r.time.GetZone() }),
+	label("zone_from", func(r *eventRow) string { return r.time.GetZoneFrom() }),
+	maybeDate("settlement_date", func(r *eventRow) *int32 { return r.time.SettlementDate }),
+	label("acquirer", func(r *eventRow) string { return r.parties.GetAcquirer() }),
+	label("issuer", func(r *eventRow) string { return r.parties.GetIssuer() }),
+	label("scheme", func(r *eventRow) string { return r.parties.GetScheme() }),
+	label("channel", func(r *eventRow) string { return r.parties.GetChannel() }),
+	text("merchant", func(r *eventRow) string { return r.parties.GetMerchant() }),
+	label("category", func(r *eventRow) string { return r.parties.GetCategory() }),
+	text("terminal", func(r *eventRow) string { return r.parties.GetTerminal() }),
+	text("agent", func(r *eventRow) string { return r.parties.GetAgent() }),
+	text("card_bin", func(r *eventRow) string { return r.card.GetBin() }),
+	text("card_last4", func(r *eventRow) string { return r.card.GetLast4() }),
+	hexed("card_token", func(r *eventRow) []byte { return r.card.GetToken() }),
+	text("merchant_order", func(r *eventRow) string { return r.special.GetMerchantOrder() }),
+	pairs(detailsColumn, func(_ *eventRow, to []string) []string { return to }), // of the eventDetails, by the builder
+	pairs("unknown_fields", func(r *eventRow, to []string) []string { return unknownFields(r.leftover, to) }),
+	small("unknown_count", func(r *eventRow) uint32 { return r.leftover.GetUnknownCount() }),
+	list("masked_fields", func(r *eventRow, to []string) []string { return append(to, r.leftover.GetMasked()...) }),
+	label("profile", func(r *eventRow) string { return r.proven.GetProfile() }),
+	small("profile_version", func(r *eventRow) uint32 { return r.proven.GetProfileVersion() }),
+	hexed("raw_hash", func(r *eventRow) []byte { return r.proven.GetRawHash() }),
+}
+
+// eventDetails are all else that an event may say. They have no columns: the map `details`
+// has those that are there, as text, and the view events_distinct shows each under its
+// name and with this type.
+var eventDetails = []column[eventRow]{
+	hexed("replaces", func(r *eventRow) []byte { return r.event.GetReplaces() }),
 	label("mti", func(r *eventRow) string { return r.raw.GetMti() }),
 	label("processing_code", func(r *eventRow) string { return r.raw.GetProcessingCode() }),
 	label("condition_code", func(r *eventRow) string { return r.raw.GetConditionCode() }),
 	label("pos_type", func(r *eventRow) string { return r.raw.GetPosType() }),
-
-	label("currency", func(r *eventRow) string { return r.amounts.GetCurrency() }),
-	maybe("transaction_minor", func(r *eventRow) *int64 { return r.amounts.TransactionMinor }),
 	maybe("requested_minor", func(r *eventRow) *int64 { return r.amounts.RequestedMinor }),
-	maybe("approved_minor", func(r *eventRow) *int64 { return r.amounts.ApprovedMinor }),
 	maybe("authorized_total_minor", func(r *eventRow) *int64 { return r.amounts.AuthorizedTotalMinor }),
 	maybe("tip_minor", func(r *eventRow) *int64 { return r.amounts.TipMinor }),
 	maybe("surcharge_minor", func(r *eventRow) *int64 { return r.amounts.SurchargeMinor }),
@@ -182,46 +228,26 @@ var eventColumns = []column[eventRow]{
 	maybe("discount_minor", func(r *eventRow) *int64 { return r.amounts.DiscountMinor }),
 	maybe("replacement_minor", func(r *eventRow) *int64 { return r.amounts.ReplacementMinor }),
 	flag("amount_is_delta", func(r *eventRow) bool { return r.amounts.GetDelta() }),
-	maybe("gross_minor", func(r *eventRow) *int64 { return r.amounts.GrossMinor }),
-	maybe("net_minor", func(r *eventRow) *int64 { return r.amounts.NetMinor }),
-	maybe("fees_minor", func(r *eventRow) *int64 { return r.feesMinor }),
 	text("fees", func(r *eventRow) string { return r.fees }),
 	maybe("settlement_minor", func(r *eventRow) *int64 { return r.amounts.SettlementMinor }),
 	label("settlement_currency", func(r *eventRow) string { return r.amounts.GetSettlementCurrency() }),
 	text("settlement_rate", func(r *eventRow) string { return r.amounts.GetSettlementRate() }),
 	maybeDate("settlement_rate_date", func(r *eventRow) *int32 { return r.amounts.SettlementRateDate }),
-
-	label("response_code", func(r *eventRow) string { return r.response.GetCode() }),
 	label("response_namespace", func(r *eventRow) string { return r.response.GetNamespace() }),
-	label("response_class", func(r *eventRow) string { return r.response.GetClass() }),
 	label("reason_code", func(r *eventRow) string { return r.response.GetReasonCode() }),
 	label("reason_namespace", func(r *eventRow) string { return r.response.GetReasonNamespace() }),
 	label("shown", func(r *eventRow) string { return r.response.GetShown() }),
-	pairs("refs", func(r *eventRow, to []string) []string { return refsOf(r.event.GetReferences(), to) }),
-	text("capture_id", func(r *eventRow) string { return r.capture.GetId() }),
 	small("capture_sequence", func(r *eventRow) uint32 { return r.capture.GetSequence() }),
 	flag("capture_final", func(r *eventRow) bool { return r.capture.GetFinal() }),
-
-	text("settlement_id", func(r *eventRow) string { return r.line.GetSettlementId() }),
-	text("batch_id", func(r *eventRow) string { return r.line.GetBatchId() }),
-	text("line_id", func(r *eventRow) string { return r.line.GetLineId() }),
 	small("line_occurrence", func(r *eventRow) uint32 { return r.line.GetOccurrence() }),
-	text("file_id", func(r *eventRow) string { return r.line.GetFileId() }),
-	maybeDate("business_date", func(r *eventRow) *int32 { return r.line.BusinessDate }),
 	maybe("file_total_minor", func(r *eventRow) *int64 { return r.line.TotalMinor }),
 	maybe("file_total_count", func(r *eventRow) *int64 { return r.line.TotalCount }),
 	flag("trailer_seen", func(r *eventRow) bool { return r.line.GetTrailerSeen() }),
 	hexed("takes_back", func(r *eventRow) []byte { return r.line.GetTakesBack() }),
-
-	maybeInstant("business_time", func(r *eventRow) *int64 { return r.time.BusinessMs }),
-	label("zone", func(r *eventRow) string { return r.time.GetZone() }),
-	label("zone_from", func(r *eventRow) string { return r.time.GetZoneFrom() }),
 	flag("year_inferred", func(r *eventRow) bool { return r.time.GetYearInferred() }),
 	maybeInstant("local_time", func(r *eventRow) *int64 { return r.time.LocalMs }),
 	maybeInstant("transmission_time", func(r *eventRow) *int64 { return r.time.TransmissionMs }),
-	maybeDate("settlement_date", func(r *eventRow) *int32 { return r.time.SettlementDate }),
 	maybeDate("value_date", func(r *eventRow) *int32 { return r.time.ValueDate }),
-
 	label("cycle", func(r *eventRow) string { return r.due.GetCycle() }),
 	label("day_type", func(r *eventRow) string { return r.due.GetDayType() }),
 	label("calendar", func(r *eventRow) string { return r.due.GetCalendar() }),
@@ -229,34 +255,20 @@ var eventColumns = []column[eventRow]{
 	label("hold_reason", func(r *eventRow) string { return r.due.GetHoldReason() }),
 	maybeInstant("hold_until", func(r *eventRow) *int64 { return r.due.HoldUntilMs }),
 	maybe("reserve_minor", func(r *eventRow) *int64 { return r.due.ReserveMinor }),
-
-	label("acquirer", func(r *eventRow) string { return r.parties.GetAcquirer() }),
 	label("forwarder", func(r *eventRow) string { return r.parties.GetForwarder() }),
-	label("issuer", func(r *eventRow) string { return r.parties.GetIssuer() }),
-	label("scheme", func(r *eventRow) string { return r.parties.GetScheme() }),
-	label("channel", func(r *eventRow) string { return r.parties.GetChannel() }),
 	label("product", func(r *eventRow) string { return r.parties.GetProduct() }),
-	text("merchant", func(r *eventRow) string { return r.parties.GetMerchant() }),
 	text("sub_merchant", func(r *eventRow) string { return r.parties.GetSubMerchant() }),
 	text("store", func(r *eventRow) string { return r.parties.GetStore() }),
-	label("category", func(r *eventRow) string { return r.parties.GetCategory() }),
-	text("terminal", func(r *eventRow) string { return r.parties.GetTerminal() }),
 	text("terminal_serial", func(r *eventRow) string { return r.parties.GetTerminalSerial() }),
 	label("terminal_model", func(r *eventRow) string { return r.parties.GetTerminalModel() }),
 	label("terminal_software", func(r *eventRow) string { return r.parties.GetTerminalSoftware() }),
-	text("agent", func(r *eventRow) string { return r.parties.GetAgent() }),
 	text("operator", func(r *eventRow) string { return r.parties.GetOperator() }),
-
-	text("card_bin", func(r *eventRow) string { return r.card.GetBin() }),
-	text("card_last4", func(r *eventRow) string { return r.card.GetLast4() }),
-	hexed("card_token", func(r *eventRow) []byte { return r.card.GetToken() }),
 	label("card_key_id", func(r *eventRow) string { return r.card.GetKeyId() }),
 	flag("card_device_pan", func(r *eventRow) bool { return r.card.GetDevicePan() }),
 	text("card_par", func(r *eventRow) string { return r.card.GetPar() }),
 	hexed("payee_token", func(r *eventRow) []byte { return r.payee.GetAccountToken() }),
 	text("payee_last4", func(r *eventRow) string { return r.payee.GetLast4() }),
 	label("payee_role", func(r *eventRow) string { return r.payee.GetRole() }),
-
 	label("region", func(r *eventRow) string { return r.entry.GetRegion() }),
 	label("entry_mode", func(r *eventRow) string { return r.entry.GetMode() }),
 	flag("entry_offline", func(r *eventRow) bool { return r.entry.GetOffline() }),
@@ -270,16 +282,8 @@ var eventColumns = []column[eventRow]{
 	label("dispute_stage", func(r *eventRow) string { return r.special.GetDisputeStage() }),
 	label("dispute_reason", func(r *eventRow) string { return r.special.GetDisputeReason() }),
 	maybeInstant("dispute_deadline", func(r *eventRow) *int64 { return r.special.DisputeDeadlineMs }),
-	text("merchant_order", func(r *eventRow) string { return r.special.GetMerchantOrder() }),
 	maybe("merchant_order_minor", func(r *eventRow) *int64 { return r.special.MerchantOrderMinor }),
 	flag("incremental", func(r *eventRow) bool { return r.special.GetIncremental() }),
-
-	pairs("unknown_fields", func(r *eventRow, to []string) []string { return unknownFields(r.leftover, to) }),
-	small("unknown_count", func(r *eventRow) uint32 { return r.leftover.GetUnknownCount() }),
-	list("masked_fields", func(r *eventRow, to []string) []string { return append(to, r.leftover.GetMasked()...) }),
-	label("profile", func(r *eventRow) string { return r.proven.GetProfile() }),
-	small("profile_version", func(r *eventRow) uint32 { return r.proven.GetProfileVersion() }),
-	hexed("raw_hash", func(r *eventRow) []byte { return r.proven.GetRawHash() }),
 	text("trace_id", func(r *eventRow) string { return r.proven.GetTraceId() }),
 }
 

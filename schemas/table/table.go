@@ -27,7 +27,13 @@ type Table struct {
 	// are equal in everything.
 	Version string
 	Columns []ColumnType
+	// Details are values that rows seldom have: not columns but names in the map that is
+	// the column `details`, with the type that they are read as.
+	Details []ColumnType
 }
+
+// detailsColumn is the map of a table's Details.
+const detailsColumn = "details"
 
 // ColumnType is a column's name and its ClickHouse type, as in the migrations.
 type ColumnType struct{ Name, Type string }
@@ -36,7 +42,7 @@ type ColumnType struct{ Name, Type string }
 var (
 	Events = Table{
 		Name: "events", Key: []string{"payment_key", "source", "generation", "offset", "idx"},
-		Columns: types(eventColumns),
+		Columns: types(eventColumns), Details: types(eventDetails),
 	}
 	Payments = Table{
 		Name: "payments", Key: []string{"payment_key", "life"}, Version: "version",

@@ -42,7 +42,7 @@ func (e *eventReader) read(offset int64, value []byte, r *row) (bool, error) {
 	r.clear()
 	decoded, ok, err := decodeEvent(e.partition, offset, value)
 	if ok {
-		fillRow(eventColumns, &decoded, r)
+		fillRow(eventFields, &decoded, r)
 	}
 	return ok, err
 }
@@ -110,7 +110,7 @@ var hexedFields = map[string]bool{
 
 func compileWire(messages map[uint64][]string) (parts [eventParts][]wireField) {
 	for part, names := range messages {
-		parts[part] = compileMessage(eventColumns, names)
+		parts[part] = compileMessage(eventFields, names)
 	}
 	return parts
 }
@@ -150,7 +150,7 @@ func columnOf[R any](columns []column[R], name string) int {
 	panic("no column " + name)
 }
 
-func eventColumn(name string) int { return columnOf(eventColumns, name) }
+func eventColumn(name string) int { return columnOf(eventFields, name) }
 
 // Columns that are not one field of one message.
 var (

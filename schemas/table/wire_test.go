@@ -28,7 +28,7 @@ func FuzzEventRow(f *testing.F) {
 		slow, slowErr := oneRow(Events, value, func(offset int64, value []byte, r *row) (bool, error) {
 			decoded, ok, err := decodeEvent(3, offset, value)
 			if ok {
-				fillRow(eventColumns, &decoded, r)
+				fillRow(eventFields, &decoded, r)
 			}
 			return ok, err
 		})
@@ -42,7 +42,7 @@ func TestOrdinaryRecordsAreReadFromTheWire(t *testing.T) {
 	for i, record := range sampleRecords() {
 		e := record.GetEvent()
 		usual := e != nil && len(e.GetAmounts().GetFees()) == 0 && len(e.GetLeftover().GetUnknown()) == 0
-		r := row{cells: make([]cell, len(eventColumns))}
+		r := row{cells: make([]cell, len(eventFields))}
 		if got := (&eventReader{}).readWire(1, marshal(t, record), &r); got != usual {
 			t.Errorf("record %d: read from the wire: %v, want %v", i, got, usual)
 		}

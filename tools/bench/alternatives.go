@@ -64,6 +64,7 @@ var (
 
 var layouts = []layout{
 	{"shipped", "the migrations: ZSTD(1) for every column", func(ddl string) string { return ddl }},
+	{"all-columns", "each detail a column of its own", detailColumns},
 	{"lz4", "LZ4 for every column", defaultCodec("LZ4")},
 	{"zstd3", "ZSTD(3) for every column", defaultCodec("ZSTD(3)")},
 	{"zstd9", "ZSTD(9) for every column", defaultCodec("ZSTD(9)")},
@@ -101,6 +102,15 @@ func defaultCodec(codec string) func(string) string {
 // column is a column's line of a CREATE TABLE: name, type, and the rest of it.
 func column(name string) *regexp.Regexp {
 	return regexp.MustCompile("(?m)^( *`" + name + "` )((?:[^ ,()]|\\((?:[^()]|\\([^()]*\\))*\\))+)( CODEC\\(.*\\))?(,?)$")
+}
+
+// detailColumns adds a column for each detail, in front of their map.
+func detailColumns(ddl string) string {
+	var lines strings.Builder
+	for _, c := range table.Events.Details {
+		fmt.Fprintf(&lines, "    `%s` %s,\n", c.Name, c.Type)
+	}
+	return strings.Replace(ddl, "    `details`", lines.String()+"    `details`", 1)
 }
 
 func codecs(codec string, columns ...[]string) func(string) string {
@@ -168,8 +178,8 @@ func generatedColumns() string {
 	return strings.Join(names, ", ")
 }
 
-// insertRows are those of one insert, and of one part.
-const insertRows = 250_000
+// insertRows are those of one insert of a backlog, and of one part.
+const insertRows = 100_000
 
 // RunAlternatives measures each layout of the table of events alone: the same rows are
 // generated into it by ClickHouse itself, merged, and asked.
