@@ -81,6 +81,7 @@ func drawTerms(t *rapid.T, name string) *event.Config {
 // for random histories, in a random reading order, with rules that change on the
 // way, repeats, and sources of their own for some acquirers.
 func TestTheOracleAgrees(t *testing.T) {
+	dropAtOnce(t)
 	rapid.Check(t, func(t *rapid.T) {
 		log := weave(t, drawHistory(t))
 		for n := range rapid.IntRange(1, 3).Draw(t, "configs") {

@@ -104,6 +104,7 @@ func drawWildConfig(t *rapid.T, n string) *event.Config {
 
 // The same for logs of events that no scheme would send.
 func TestTheOracleAgreesOnAnything(t *testing.T) {
+	dropAtOnce(t)
 	rapid.Check(t, func(t *rapid.T) {
 		var records []*event.LogRecord
 		for range rapid.IntRange(1, 14).Draw(t, "events") {

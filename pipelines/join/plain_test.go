@@ -56,6 +56,7 @@ func drawPlainConfig(t *rapid.T) *event.Config {
 // bytes, in the same order, also where the rules change on the way, and where the
 // state is stored and loaded.
 func TestAlertsOnlyGivesTheSameAlerts(t *testing.T) {
+	dropAtOnce(t)
 	rapid.Check(t, func(t *rapid.T) {
 		log := weave(t, drawOrdinary(t))
 		for n := range rapid.IntRange(1, 4).Draw(t, "configs") {

@@ -149,6 +149,7 @@ func TestRepeatsChangeNothing(t *testing.T) {
 // The log may be cut into batches anywhere, and the state stored and loaded at
 // every cut: snapshot and ring give back what was folded.
 func TestCutsAndLoadsChangeNothing(t *testing.T) {
+	dropAtOnce(t)
 	rapid.Check(t, func(t *rapid.T) {
 		log := append([]*event.LogRecord{configRecord(testConfig(nil), 0)}, weave(t, drawHistory(t))...)
 		want := new(Output)

@@ -227,6 +227,9 @@ func (s *State) file(key event.PaymentKey, f *pendingFact) error {
 	}
 	if next != before && group != noGroup {
 		s.timers[group].set(next, hash)
+		if before != noMoment {
+			s.timers[group].left(before, hash)
+		}
 	}
 	return nil
 }

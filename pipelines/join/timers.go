@@ -15,7 +15,7 @@ import (
 // A timer is a moment and the hash of a payment's key, as far as it places the payment. Whether it still holds, the
 // payment says when the moment comes: one whose next moment is another by then
 // has a timer of its own there. So setting a timer writes to one place, and none
-// is ever looked for to be moved. Far timers lie in slots of a quarter of an hour,
+// is looked for to be moved; those that hold no more are dropped many at a time. Far timers lie in slots of a quarter of an hour,
 // packed and in no order; those of the slot that the frontier is in are put in order
 // once, and what is set there later forms a heap.
 type timers struct {
@@ -42,11 +42,6 @@ type timer struct {
 	hash   uint64
 }
 
-// timerSlot holds far timers in chunks, which grow without being copied.
-type timerSlot struct {
-	chunks [][]farTimer
-}
-
 // A farTimer is a timer in eight bytes: of the hash the bucket and the low half, which
 // are all that is looked at, and the milliseconds from its slot's begin.
 type farTimer uint64
@@ -64,11 +59,7 @@ func (f farTimer) timer(number int64) timer {
 	return timer{number<<slotShift | int64(f&(1<<slotShift-1)), bucket | uint64(uint32(f>>slotShift))}
 }
 
-const (
-	slotShift  = 20 // 2^20 ms: 17 minutes
-	chunkFirst = 16
-	chunkLast  = 1024
-)
+const slotShift = 20 // 2^20 ms: 17 minutes
 
 func newTimers() timers {
 	return timers{slots: make(map[int64]*timerSlot), nearTo: math.MinInt64}
@@ -92,23 +83,19 @@ func (t *timers) set(moment int64, hash uint64) {
 		t.order = append(t.order, number)
 		up(t.order, less)
 	}
-	s.add(farTimerOf(moment, hash))
+	s.set.add(farTimerOf(moment, hash))
+}
+
+// left says that a payment's next moment is another now: the timer that was set for it may
+// go. An authorization's is for the end of a life, weeks away, and an hour later its capture
+// has one of its own.
+func (t *timers) left(moment int64, hash uint64) {
+	if s := t.slots[moment>>slotShift]; s != nil { // else it is near, and comes soon
+		s.leave(farTimerOf(moment, hash))
+	}
 }
 
 func less(a, b int64) bool { return a < b }
-
-func (s *timerSlot) add(f farTimer) {
-	last := len(s.chunks) - 1
-	if last < 0 || len(s.chunks[last]) == cap(s.chunks[last]) {
-		size := chunkFirst
-		if last >= 0 {
-			size = min(chunkLast, 2*cap(s.chunks[last]))
-		}
-		s.chunks = append(s.chunks, make([]farTimer, 0, size))
-		last++
-	}
-	s.chunks[last] = append(s.chunks[last], f)
-}
 
 // due tells whether a payment is to be judged before the frontier, and readies the
 // run of the earliest moment.
@@ -149,12 +136,9 @@ func kept[E any](s []E) []E {
 func (t *timers) approach() {
 	number := t.order[0]
 	t.order = pop(t.order, less)
-	chunks, n := t.slots[number].chunks, 0
-	for _, chunk := range chunks {
-		n += len(chunk)
-	}
-	t.near, t.late = slices.Grow(t.slot[:0], n), kept(t.late)
-	for _, chunk := range chunks {
+	far := &t.slots[number].set
+	t.near, t.late = slices.Grow(t.slot[:0], far.count), kept(t.late)
+	for _, chunk := range far.chunks {
 		for _, f := range chunk {
 			t.near = append(t.near, f.timer(number))
 		}

@@ -7,8 +7,86 @@ import (
 	"slices"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"settlewatch/schemas/event"
 )
+
+// dropAtOnce drops timers that hold no more when there are a few of them, for a test.
+func dropAtOnce(t *testing.T) {
+	before := leftLeast
+	leftLeast = 1
+	t.Cleanup(func() { leftLeast = before })
+}
+
+// Of the timers of a slot, each that is left takes one away, and never another's.
+func TestTimersLeft(t *testing.T) {
+	dropAtOnce(t)
+	dropped := 0
+	rapid.Check(t, func(t *rapid.T) {
+		few := []farTimer{0, 1, ^farTimer(0), ^farTimer(0) - 1, farTimerOf(7, 1<<63|5), farTimerOf(8, 1<<63|5), farTimerOf(7, 1<<62|5)}
+		var slot timerSlot
+		all, holds := map[farTimer]int{}, map[farTimer]int{}
+		for range rapid.IntRange(1, 200).Draw(t, "steps") {
+			f := rapid.OneOf(rapid.SampledFrom(few), rapid.Map(rapid.Uint64(), func(v uint64) farTimer { return farTimer(v) })).Draw(t, "timer")
+			if rapid.Bool().Draw(t, "leave") && holds[f] > 0 {
+				holds[f]--
+				slot.leave(f)
+			} else {
+				holds[f]++
+				all[f]++
+				slot.set.add(f)
+			}
+		}
+		has, n := map[farTimer]int{}, 0
+		for _, chunk := range slot.set.chunks {
+			for _, f := range chunk {
+				has[f]++
+				n++
+			}
+		}
+		if n != slot.set.count {
+			t.Fatalf("%d timers, counted %d", n, slot.set.count)
+		}
+		for _, chunk := range slot.left.chunks {
+			for _, f := range chunk {
+				has[f]--
+			}
+		}
+		for f, n := range all {
+			switch {
+			case has[f] == holds[f]:
+				dropped += n - has[f]
+			case f != 0 && f != ^farTimer(0) || has[f] < holds[f]:
+				t.Fatalf("timer %x is there %d times, want %d", uint64(f), has[f], holds[f])
+			}
+		}
+	})
+	if dropped == 0 {
+		t.Error("no timer was dropped")
+	}
+}
+
+// A slot keeps about as many timers as hold, however many payments went on.
+func TestTimersLeftGo(t *testing.T) {
+	s, out := fold(t, testConfig(nil), nil)
+	s.alertsOnly = true
+	const payments = 20_000
+	for i := range int64(payments) {
+		for kind := range 2 {
+			if err := s.Step(benchRecord(kind, i, monday10+i, i), out); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	n := 0
+	for _, slot := range s.timers[0].slots {
+		n += slot.set.count + slot.left.count
+	}
+	if n < payments || n > payments+payments/4 {
+		t.Errorf("%d timers of %d payments", n, payments)
+	}
+}
 
 // Payments are judged in the order of moment and key, whether their timers were set before
 // their quarter of an hour came near or when it was, and in whatever order they were set.
