@@ -240,7 +240,11 @@ func (w *World) nudge() {
 
 // settle goes on until done says so.
 func (w *World) settle(what string, done func() bool) {
-	for most := w.step + stepsMax; w.step < most && len(w.violations) == 0; w.step++ {
+	steps := stepsMax
+	for _, s := range w.stores {
+		steps += stepsPerRecord * int(w.ends[place{topic.PaymentLog.Name, s.partition}])
+	}
+	for most := w.step + steps; w.step < most && len(w.violations) == 0; w.step++ {
 		w.leave()
 		if w.step%64 == 0 && done() {
 			return
@@ -254,7 +258,7 @@ func (w *World) settle(what string, done func() bool) {
 		}
 	}
 	if len(w.violations) == 0 {
-		w.violate("no stall: "+what, "not after %d steps without faults: %s", stepsMax, w.standing())
+		w.violate("no stall: "+what, "not after %d steps without faults: %s", steps, w.standing())
 	}
 }
 

@@ -31,8 +31,12 @@ import (
 	"settlewatch/schemas/event"
 )
 
-// stepsMax ends a run that does not come to rest; one that does needs a few thousand.
-const stepsMax = 25_000
+// A run that does not come to rest ends after stepsMax, and stepsPerRecord of the payment log
+// besides: all of it may have to be read again, one record a fetch.
+const (
+	stepsMax       = 25_000
+	stepsPerRecord = 50
+)
 
 // World is one run. It is not safe for concurrent use.
 type World struct {
