@@ -3,9 +3,11 @@
 // payment log, so that the log's retention can be bounded.
 //
 // What enters is a state as the state store holds it, all that a commit holds, at one
-// offset of the log. What leaves is the newest complete one. Guaranteed: a checkpoint
-// is taken for complete only if every byte of it is there; writing one never touches
-// the newest one before it; an older state never takes a newer one's place.
+// offset of the log: bucket by bucket, so that one in the making costs the memory of a
+// bucket and not of a partition. What leaves is the newest complete one. Guaranteed: a
+// checkpoint is taken for complete only if every byte of it is there, and loads; writing
+// one never touches the newest one before it; an older state never takes a newer one's
+// place.
 //
 // # Layout
 //
@@ -16,20 +18,20 @@
 //	payment-log.v1/3/0/manifest    JSON, written last: offset, count, checksum, generation
 //
 // A generation is a number drawn for one checkpoint, so that chunks of two never mix. The
-// chunks together are frames (frame.go): meta, buckets, deltas of the ring.
+// chunks together are frames (frame.go): buckets, meta, deltas of the ring.
 package checkpoint
 
 import (
+	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/cespare/xxhash/v2"
 
 	"settlewatch/pipelines/stage"
 	"settlewatch/schemas/topic"
@@ -50,8 +52,15 @@ const (
 // written: its slot was being written again, or the topic lost records.
 var ErrDamaged = errors.New("the checkpoint is not whole")
 
-// ErrNewer says that a checkpoint of a later offset is there already.
-var ErrNewer = errors.New("a newer checkpoint is there")
+// ErrNewer says that a checkpoint of a later offset is there already, ErrSame one of
+// this offset.
+var (
+	ErrNewer = errors.New("a newer checkpoint is there")
+	ErrSame  = errors.New("there is one of this offset")
+)
+
+// ErrUnloadable is a state of which Check says that it is none.
+var ErrUnloadable = errors.New("the stored state does not load")
 
 // ErrNewerFormat is a checkpoint that a newer release wrote.
 var ErrNewerFormat = errors.New("the checkpoint is of a newer format")
@@ -83,14 +92,33 @@ type Manifest struct {
 type Store struct {
 	Log stage.Log
 	// Check, if set, is asked before a state becomes a checkpoint: what does not
-	// load must not take the place of what does.
-	Check func(context.Context, stage.Stored, *Pace) error
+	// load must not take the place of what does. The buckets it gets are those that lie
+	// in the topic, in ascending order; a value is there until the next one.
+	Check func(ctx context.Context, s stage.Stored, buckets Buckets, pace *Pace) error
 
 	mu    sync.Mutex
 	views map[int32]view
 }
 
 var _ stage.Checkpoints = (*Store)(nil)
+
+// Buckets of one state; an error ends them.
+type Buckets = iter.Seq2[stage.Bucket, error]
+
+// Ordered gives buckets in ascending order of their indexes.
+func Ordered(buckets []stage.Bucket) Buckets {
+	return func(yield func(stage.Bucket, error) bool) {
+		for _, b := range inOrder(buckets) {
+			if !yield(b, nil) {
+				return
+			}
+		}
+	}
+}
+
+func inOrder(buckets []stage.Bucket) []stage.Bucket {
+	return slices.SortedStableFunc(slices.Values(buckets), func(a, b stage.Bucket) int { return a.Index - b.Index })
+}
 
 // place is the partition of the topic that holds a log partition's checkpoints.
 func (s *Store) place(ctx context.Context, partition int32) (int32, error) {
@@ -107,8 +135,10 @@ func manifestKey(partition int32, slot int) []byte {
 	return fmt.Appendf(nil, "%s%d/manifest", prefix(partition), slot)
 }
 
+func chunkName(chunk int) string { return fmt.Sprintf("%08d", chunk) }
+
 func chunkKey(partition int32, slot, chunk int) []byte {
-	return fmt.Appendf(nil, "%s%d/%08d", prefix(partition), slot, chunk)
+	return fmt.Appendf(nil, "%s%d/%s", prefix(partition), slot, chunkName(chunk))
 }
 
 // Latest is the complete checkpoint with the highest offset; false where none is
@@ -165,81 +195,27 @@ func (s *Store) Load(ctx context.Context, m Manifest) (stage.Stored, error) {
 	if m.Format > format {
 		return stage.Stored{}, fmt.Errorf("format %d, this release has %d: %w", m.Format, format, ErrNewerFormat)
 	}
-	damaged := func(why string, args ...any) (stage.Stored, error) {
-		return stage.Stored{}, fmt.Errorf("checkpoint of partition %d at offset %d: %s: %w", m.Partition, m.Offset, fmt.Sprintf(why, args...), ErrDamaged)
-	}
-	var d decoder
-	sum, next := xxhash.New(), 0
-	_, err := s.read(ctx, m.Partition, m.first, m.at, nil, func(slot int, part string, r *stage.Record) error {
-		if slot != m.Slot || generationOf(r.Value) != m.Generation || part != fmt.Sprintf("%08d", next) {
-			return nil // another's, or a repeat
+	var stored stage.Stored
+	r := newReading(m, func(kind byte, index int, value []byte) error {
+		switch value = bytes.Clone(value); kind {
+		case frameMeta:
+			stored.Meta = value
+		case frameBucket:
+			stored.Buckets = append(stored.Buckets, stage.Bucket{Index: index, Value: value})
+		case frameDelta:
+			stored.Ring = append(stored.Ring, value)
 		}
-		next++
-		_, _ = sum.Write(r.Value[8:]) // never fails
-		return d.add(r.Value[8:])
+		return nil
 	})
-	switch {
-	case errors.Is(err, errFrame):
-		return damaged("%v", err)
-	case err != nil:
-		return stage.Stored{}, fmt.Errorf("read checkpoint of partition %d: %w", m.Partition, err)
-	case next != m.Chunks:
-		return damaged("%d of %d chunks are there", next, m.Chunks)
-	case sum.Sum64() != m.Checksum || !d.done():
-		return damaged("its checksum is another")
+	_, err := s.read(ctx, m.Partition, m.first, m.at, nil, r.visit)
+	if err == nil {
+		err = r.end(m.Checksum)
 	}
-	stored := d.stored
+	if err != nil {
+		return stage.Stored{}, fmt.Errorf("read checkpoint of partition %d at offset %d: %w", m.Partition, m.Offset, err)
+	}
 	stored.Sequence, stored.Offset, stored.RingFirst = m.Sequence, m.Offset, m.RingFirst
 	return stored, nil
-}
-
-// Save writes a checkpoint in the slot that does not hold the newest one.
-func (s *Store) Save(ctx context.Context, partition int32, stored stage.Stored) (Manifest, error) {
-	return s.save(ctx, partition, stored, time.Now().UnixMilli(), nil)
-}
-
-func (s *Store) save(ctx context.Context, partition int32, stored stage.Stored, nowMs int64, pace *Pace) (Manifest, error) {
-	if stored.Meta == nil {
-		return Manifest{}, errors.New("save checkpoint: nothing is stored")
-	}
-	if s.Check != nil {
-		if err := s.Check(ctx, stored, pace); err != nil {
-			return Manifest{}, fmt.Errorf("save checkpoint of partition %d at offset %d: %w", partition, stored.Offset, err)
-		}
-	}
-	before, err := s.manifests(ctx, partition, pace)
-	if err != nil {
-		return Manifest{}, err
-	}
-	m := Manifest{
-		Format: format, Log: topic.PaymentLog.Name, Partition: partition,
-		Offset: stored.Offset, Sequence: stored.Sequence, RingFirst: stored.RingFirst, TimeMs: nowMs,
-	}
-	if len(before) > 0 {
-		if before[0].Offset > stored.Offset {
-			return Manifest{}, fmt.Errorf("save checkpoint of partition %d at offset %d: %w, at offset %d", partition, stored.Offset, ErrNewer, before[0].Offset)
-		}
-		m.Slot = (before[0].Slot + 1) % slots
-	}
-	var generation [8]byte
-	_, _ = rand.Read(generation[:]) // never fails
-	m.Generation = generationOf(generation[:])
-	place, err := s.place(ctx, partition)
-	if err != nil {
-		return Manifest{}, err
-	}
-	w := &writer{ctx: ctx, store: s, place: place, pace: pace, manifest: &m, generation: generation, sum: xxhash.New()}
-	if err := w.write(stored); err != nil {
-		return Manifest{}, fmt.Errorf("write checkpoint of partition %d: %w", partition, err)
-	}
-	last, err := w.last(before)
-	if err == nil {
-		err = s.append(ctx, place, last...)
-	}
-	if err != nil {
-		return Manifest{}, fmt.Errorf("finish checkpoint of partition %d: %w", partition, err)
-	}
-	return m, nil
 }
 
 // Discard removes the checkpoints of a partition: a rebuild from the log itself

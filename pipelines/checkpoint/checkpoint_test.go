@@ -215,10 +215,13 @@ func TestSaveRefuses(t *testing.T) {
 	if _, err := s.Save(t.Context(), 0, stateAt(8, 100)); !errors.Is(err, checkpoint.ErrNewer) {
 		t.Errorf("an older state takes a newer one's place: %v", err)
 	}
+	if _, err := s.Save(t.Context(), 0, newer); !errors.Is(err, checkpoint.ErrSame) {
+		t.Errorf("a state takes its own place: %v", err)
+	}
 	if _, err := s.Save(t.Context(), 0, stage.Stored{}); err == nil {
 		t.Error("nothing was saved")
 	}
-	s.Check = func(context.Context, stage.Stored, *checkpoint.Pace) error { return errDown }
+	s.Check = func(context.Context, stage.Stored, checkpoint.Buckets, *checkpoint.Pace) error { return errDown }
 	if _, err := s.Save(t.Context(), 0, stateAt(10, 100)); !errors.Is(err, errDown) {
 		t.Errorf("what does not load is saved: %v", err)
 	}

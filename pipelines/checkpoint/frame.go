@@ -1,10 +1,7 @@
 package checkpoint
 
 import (
-	"context"
 	"encoding/binary"
-	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/cespare/xxhash/v2"
@@ -13,7 +10,8 @@ import (
 )
 
 // A frame is its kind, a bucket's index (0 for the others), a length, and so many
-// bytes; the numbers are uvarints. Frames run on from chunk to chunk.
+// bytes; the numbers are uvarints. Frames run on from chunk to chunk, in any order of
+// their kinds.
 const (
 	frameMeta   = 'm'
 	frameBucket = 'b'
@@ -23,137 +21,94 @@ const (
 // frameMax bounds a frame: the state store takes no larger commit.
 const frameMax = 256 << 20
 
-var errFrame = errors.New("a frame cannot be read")
-
-// writer cuts frames into chunks.
-type writer struct {
-	ctx        context.Context
-	store      *Store
-	place      int32
-	pace       *Pace
-	manifest   *Manifest
-	generation [8]byte
-	chunk      []byte
-	sum        *xxhash.Digest
+func damaged(why string, args ...any) error {
+	return fmt.Errorf("%s: %w", fmt.Sprintf(why, args...), ErrDamaged)
 }
 
-func (w *writer) write(s stage.Stored) error {
-	err := w.frame(frameMeta, 0, s.Meta)
-	for i := 0; i < len(s.Buckets) && err == nil; i++ {
-		err = w.frame(frameBucket, s.Buckets[i].Index, s.Buckets[i].Value)
+// frameHead begins a frame of so many bytes.
+func frameHead(kind byte, index, size int) []byte {
+	return binary.AppendUvarint(binary.AppendUvarint([]byte{kind}, uint64(index)), uint64(size))
+}
+
+// A reading is one checkpoint that is read from the topic, among whatever else lies
+// there. Its errors are ErrDamaged, or those of frame.
+type reading struct {
+	of Manifest
+	// frame takes each; its value is there until it returns.
+	frame   func(kind byte, index int, value []byte) error
+	next    int // chunk
+	sum     *xxhash.Digest
+	pending []byte // of a frame that goes on in the next chunk
+	meta    bool   // was there
+}
+
+func newReading(of Manifest, frame func(kind byte, index int, value []byte) error) *reading {
+	return &reading{of: of, frame: frame, sum: xxhash.New()}
+}
+
+// visit takes the next record of the topic, see Store.read.
+func (r *reading) visit(slot int, part string, record *stage.Record) error {
+	if slot != r.of.Slot || generationOf(record.Value) != r.of.Generation || part != chunkName(r.next) {
+		return nil // another's, or a repeat
 	}
-	for i := 0; i < len(s.Ring) && err == nil; i++ {
-		err = w.frame(frameDelta, 0, s.Ring[i])
-	}
-	if err == nil && len(w.chunk) > 0 {
-		err = w.flush()
-	}
+	r.next++
+	chunk := record.Value[8:]
+	_, _ = r.sum.Write(chunk) // never fails
+	r.pending = append(r.pending, chunk...)
+	rest, err := r.frames(r.pending)
+	r.pending = r.pending[:copy(r.pending, rest)]
 	return err
 }
 
-func (w *writer) frame(kind byte, index int, value []byte) error {
-	head := binary.AppendUvarint(binary.AppendUvarint([]byte{kind}, uint64(index)), uint64(len(value)))
-	if err := w.add(head); err != nil {
-		return err
-	}
-	return w.add(value)
-}
-
-func (w *writer) add(b []byte) error {
+// frames shows all that are whole, and gives what is left.
+func (r *reading) frames(b []byte) (rest []byte, err error) {
 	for len(b) > 0 {
-		if len(w.chunk) == 0 {
-			w.chunk = append(w.chunk, w.generation[:]...)
-		}
-		n := min(len(b), chunkBytes-len(w.chunk))
-		w.chunk, b = append(w.chunk, b[:n]...), b[n:]
-		if len(w.chunk) == chunkBytes {
-			if err := w.flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (w *writer) flush() error {
-	m := w.manifest
-	if err := w.store.append(w.ctx, w.place, stage.Record{Key: chunkKey(m.Partition, m.Slot, m.Chunks), Value: w.chunk}); err != nil {
-		return err
-	}
-	_, _ = w.sum.Write(w.chunk[8:]) // never fails
-	m.Chunks++
-	m.Bytes += int64(len(w.chunk) - 8)
-	w.chunk = w.chunk[:0]
-	return w.pace.Rest(w.ctx)
-}
-
-// last are the records that end a checkpoint: what a longer one before it has left
-// in the slot goes, and then the manifest says that it is whole.
-func (w *writer) last(before []Manifest) ([]stage.Record, error) {
-	m := w.manifest
-	m.Checksum = w.sum.Sum64()
-	value, err := json.Marshal(m)
-	if err != nil {
-		return nil, fmt.Errorf("encode manifest: %w", err)
-	}
-	var records []stage.Record
-	for _, b := range before {
-		for chunk := m.Chunks; b.Slot == m.Slot && chunk < b.Chunks; chunk++ {
-			records = append(records, stage.Record{Key: chunkKey(m.Partition, m.Slot, chunk)})
-		}
-	}
-	return append(records, stage.Record{Key: manifestKey(m.Partition, m.Slot), Value: value}), nil
-}
-
-// decoder puts frames together again.
-type decoder struct {
-	stored  stage.Stored
-	pending []byte
-}
-
-// add takes the next chunk. What is kept is copied.
-func (d *decoder) add(chunk []byte) error {
-	d.pending = append(d.pending, chunk...)
-	for len(d.pending) > 0 {
-		b := d.pending[1:]
-		index, n := binary.Uvarint(b)
+		index, n := binary.Uvarint(b[1:])
 		if n <= 0 {
-			return d.short(n)
+			return b, short(n)
 		}
-		b = b[n:]
-		size, n := binary.Uvarint(b)
+		at := 1 + n
+		size, n := binary.Uvarint(b[at:])
 		if n <= 0 {
-			return d.short(n)
+			return b, short(n)
 		}
-		if b = b[n:]; size > frameMax || index > 1<<31 {
-			return fmt.Errorf("%w: %d bytes for index %d", errFrame, size, index)
+		if at += n; size > frameMax || index > 1<<31 {
+			return b, damaged("%d bytes for index %d", size, index)
 		}
-		if uint64(len(b)) < size {
-			return nil // the next chunk has more
+		if uint64(len(b)-at) < size {
+			return b, nil // the next chunk has more
 		}
-		value := append(make([]byte, 0, size), b[:size]...)
-		switch d.pending[0] {
+		switch b[0] {
 		case frameMeta:
-			d.stored.Meta = value
-		case frameBucket:
-			d.stored.Buckets = append(d.stored.Buckets, stage.Bucket{Index: int(index), Value: value})
-		case frameDelta:
-			d.stored.Ring = append(d.stored.Ring, value)
+			r.meta = true
+		case frameBucket, frameDelta:
 		default:
-			return fmt.Errorf("%w: kind %q", errFrame, d.pending[0])
+			return b, damaged("a frame of kind %q", b[0])
 		}
-		d.pending = b[size:]
+		end := at + int(size)
+		if err := r.frame(b[0], int(index), b[at:end:end]); err != nil {
+			return b, err
+		}
+		b = b[end:]
 	}
-	d.pending = nil
-	return nil
+	return nil, nil
 }
 
 // short is a number that goes on in the next chunk, or none.
-func (d *decoder) short(n int) error {
+func short(n int) error {
 	if n < 0 {
-		return fmt.Errorf("%w: a number of more than 64 bits", errFrame)
+		return damaged("a number of more than 64 bits")
 	}
 	return nil
 }
 
-func (d *decoder) done() bool { return len(d.pending) == 0 && d.stored.Meta != nil }
+// end tells whether all was there, with this checksum.
+func (r *reading) end(checksum uint64) error {
+	switch {
+	case r.next != r.of.Chunks:
+		return damaged("%d of %d chunks are there", r.next, r.of.Chunks)
+	case r.sum.Sum64() != checksum || len(r.pending) > 0 || !r.meta:
+		return damaged("its checksum is another")
+	}
+	return nil
+}

@@ -12,13 +12,11 @@ import (
 
 // Keeper makes a checkpoint of every owned partition when time has passed, or when the
 // log has gone on: the one bounds how old it gets, the other how much a recovery has
-// to fold again. It reads what is stored, beside the owner, and never makes the fold
+// to fold again. It copies what is stored, beside the owner, and never makes the fold
 // wait; that it does not take its core either, see to Share.
 type Keeper struct {
 	Store *Store
-	// Read a partition's stored state, whole and beside its owner. It calls rest between
-	// small parts, and ends with what that says.
-	Read Read
+	Read  Read
 	// Every is the time between two checkpoints of a partition.
 	Every time.Duration
 	// Records of the log after which one is made before its time; 0 for no bound. What
@@ -38,8 +36,10 @@ type Keeper struct {
 	owned map[int32]*distance
 }
 
-// Read gives what is stored of a partition, see Keeper.
-type Read func(ctx context.Context, partition int32, rest func(context.Context) error) (stage.Stored, error)
+// Read reads a partition's stored state beside its owner: it gives the buckets to the
+// sink, and all else back. It calls rest between small parts. It ends with what sink or
+// rest say.
+type Read func(ctx context.Context, partition int32, into stage.Sink, rest func(context.Context) error) (stage.Stored, error)
 
 // distance of a partition from its newest checkpoint.
 type distance struct {
@@ -119,25 +119,30 @@ func (k *Keeper) once(ctx context.Context, partition int32, last *int64) (wait t
 		}
 	}
 	select {
-	case k.turn <- struct{}{}: // one state in memory at a time
+	case k.turn <- struct{}{}: // one at a time
 		defer func() { <-k.turn }()
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
 	began := k.Clock.Now()
-	stored, err := k.Read(ctx, partition, pace.Rest)
+	w, err := k.Store.write(ctx, partition, pace)
+	if err != nil {
+		return retry, err
+	}
+	stored, err := k.Read(ctx, partition, w, pace.Rest)
 	switch {
+	case errors.Is(err, ErrSame):
+		return k.Every, nil // nothing has come since
+	case errors.Is(err, ErrNewer):
+		return retry, nil // the store was rolled back, and its log is folded again
 	case err != nil:
 		return retry, err
 	case stored.Meta == nil:
 		return retry, nil // before the first commit
-	case stored.Offset == *last:
-		return k.Every, nil // nothing has come since
 	}
-	m, err := k.Store.save(ctx, partition, stored, k.Clock.Now().UnixMilli(), pace)
-	if errors.Is(err, ErrNewer) {
-		// The store was rolled back, and its log is folded again.
-		return retry, nil
+	m, err := w.finish(stored, k.Clock.Now().UnixMilli())
+	if errors.Is(err, ErrUnloadable) {
+		return k.Every, err // it is written whole each time, and no other in a minute
 	}
 	if err != nil {
 		return retry, err

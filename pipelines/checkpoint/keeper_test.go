@@ -39,6 +39,23 @@ func (c *steppedClock) Sleep(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
+// give is a Read of what is in memory, that fails at its end.
+func give(s stage.Stored, into stage.Sink, failure error) (stage.Stored, error) {
+	if s.Meta == nil {
+		return stage.Stored{}, failure
+	}
+	if err := into.Begin(s.Offset); err != nil {
+		return stage.Stored{}, err
+	}
+	for _, b := range s.Buckets {
+		if err := into.Bucket(b); err != nil {
+			return stage.Stored{}, err
+		}
+	}
+	s.Buckets = nil
+	return s, failure
+}
+
 // A keeper makes one when time has passed and the state has moved, and a new owner
 // goes by when the one before made its last.
 func TestKeeper(t *testing.T) {
@@ -47,9 +64,9 @@ func TestKeeper(t *testing.T) {
 	var stored stage.Stored
 	var failure error
 	reads := 0
-	read := func(context.Context, int32, func(context.Context) error) (stage.Stored, error) {
+	read := func(_ context.Context, _ int32, into stage.Sink, _ func(context.Context) error) (stage.Stored, error) {
 		reads++
-		return stored, failure
+		return give(stored, into, failure)
 	}
 	begin := func() (turn func(want time.Duration), end func()) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -95,6 +112,11 @@ func TestKeeper(t *testing.T) {
 	stored = stateAt(4, 100) // rolled back
 	turn(time.Minute)
 	newest(6)
+	stored = stateAt(7, 100)
+	store.Check = func(context.Context, stage.Stored, checkpoint.Buckets, *checkpoint.Pace) error { return errDown }
+	turn(10 * time.Minute) // it is written whole each time: not every minute
+	newest(6)
+	store.Check = nil
 	end()
 	// A new owner, a minute after the last was made (11 of them have passed since).
 	before := reads
@@ -116,8 +138,8 @@ func TestKeeperBoundsTheDistance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &checkpoint.Store{Log: newTopic(t, 1)}
 		stored, failure := stateAt(5, 100), error(nil)
-		k := checkpoint.NewKeeper(store, func(context.Context, int32, func(context.Context) error) (stage.Stored, error) {
-			return stored, failure
+		k := checkpoint.NewKeeper(store, func(_ context.Context, _ int32, into stage.Sink, _ func(context.Context) error) (stage.Stored, error) {
+			return give(stored, into, failure)
 		},
 			10*time.Minute, sleepingClock{}, slog.New(slog.DiscardHandler))
 		k.Records = 100
@@ -137,7 +159,7 @@ func TestKeeperBoundsTheDistance(t *testing.T) {
 		newest(5)
 		k.Folded(0, 105)
 		newest(103)
-		failure = errDown
+		stored, failure = stateAt(203, 100), errDown
 		k.Folded(0, 203)
 		synctest.Wait()
 		failure, stored = nil, stateAt(300, 100)
@@ -181,11 +203,11 @@ func TestKeeperTakesItsShare(t *testing.T) {
 				cancel()
 			}
 		}
-		store := &checkpoint.Store{Log: newTopic(t, 1), Check: func(ctx context.Context, _ stage.Stored, pace *checkpoint.Pace) error {
+		store := &checkpoint.Store{Log: newTopic(t, 1), Check: func(ctx context.Context, _ stage.Stored, _ checkpoint.Buckets, pace *checkpoint.Pace) error {
 			return resting(ctx, parts, pace.Rest)
 		}}
-		k := checkpoint.NewKeeper(store, func(ctx context.Context, _ int32, rest func(context.Context) error) (stage.Stored, error) {
-			return stored, resting(ctx, parts, rest)
+		k := checkpoint.NewKeeper(store, func(ctx context.Context, _ int32, into stage.Sink, rest func(context.Context) error) (stage.Stored, error) {
+			return give(stored, into, resting(ctx, parts, rest))
 		}, 1000*time.Hour, clock, slog.New(slog.DiscardHandler))
 		k.Share = 25
 		k.Own(ctx, 0)

@@ -44,7 +44,7 @@ func BenchmarkLoads(b *testing.B) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	for b.Loop() {
-		if err := checkpoint.Loads(b.Context(), s, nil); err != nil {
+		if err := checkpoint.Loads(b.Context(), s, checkpoint.Ordered(s.Buckets), nil); err != nil {
 			b.Fatal(err)
 		}
 	}

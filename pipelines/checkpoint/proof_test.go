@@ -123,12 +123,16 @@ func markRecord(i, at int64) *event.LogRecord {
 	}
 }
 
+func loads(ctx context.Context, s stage.Stored, pace *checkpoint.Pace) error {
+	return checkpoint.Loads(ctx, s, checkpoint.Ordered(s.Buckets), pace)
+}
+
 // What join.Load loads passes, and nothing else does, whatever is spoilt.
 func TestLoadsAsJoinDoes(t *testing.T) {
 	whole := folded(t)
 	both := func(s stage.Stored) (ours, theirs error) {
 		_, _, theirs = join.Load(s.Meta, s.Buckets, s.Ring)
-		return checkpoint.Loads(t.Context(), s, nil), theirs
+		return loads(t.Context(), s, nil), theirs
 	}
 	if ours, theirs := both(whole); ours != nil || theirs != nil {
 		t.Fatalf("a state as it was stored: %v; join says %v", ours, theirs)
@@ -208,7 +212,7 @@ func TestLoadsAsJoinDoes(t *testing.T) {
 	// Stored twice is more than is ever stored: join takes the last of them.
 	s := whole
 	s.Buckets = append(slices.Clone(whole.Buckets), whole.Buckets[0])
-	if err := checkpoint.Loads(t.Context(), s, nil); !errors.Is(err, join.ErrInconsistent) {
+	if err := loads(t.Context(), s, nil); !errors.Is(err, join.ErrInconsistent) {
 		t.Errorf("a bucket that is there twice: %v", err)
 	}
 }
@@ -217,7 +221,7 @@ func TestLoadsAsJoinDoes(t *testing.T) {
 func TestLoadsInParts(t *testing.T) {
 	whole := folded(t)
 	clock := &workClock{each: 5 * time.Millisecond}
-	if err := checkpoint.Loads(t.Context(), whole, checkpoint.NewPace(20, 1000*time.Hour, clock)); err != nil {
+	if err := loads(t.Context(), whole, checkpoint.NewPace(20, 1000*time.Hour, clock)); err != nil {
 		t.Fatal(err)
 	}
 	if least := len(whole.Buckets) + 8*len(whole.Ring); len(clock.rests) < least {
@@ -231,7 +235,7 @@ func TestLoadsInParts(t *testing.T) {
 				cancel()
 			}
 		}
-		if err := checkpoint.Loads(ctx, whole, checkpoint.NewPace(20, 1000*time.Hour, again)); !errors.Is(err, context.Canceled) || len(again.rests) != stop {
+		if err := loads(ctx, whole, checkpoint.NewPace(20, 1000*time.Hour, again)); !errors.Is(err, context.Canceled) || len(again.rests) != stop {
 			t.Errorf("cancelled in its rest %d it ends with %v after %d", stop, err, len(again.rests))
 		}
 	}

@@ -16,6 +16,17 @@ type Checkpoints interface {
 	Latest(ctx context.Context, partition int32) (Stored, bool, error)
 }
 
+// Sink takes the buckets of a stored state while it is read, so that the state is whole
+// nowhere. An error of either ends the reading.
+type Sink interface {
+	// Begin comes before the first bucket: the state is of this offset of the log, or
+	// of a later one.
+	Begin(offset int64) error
+	// Bucket takes the next, in ascending order of their indexes. Its value is the
+	// caller's memory again when it returns.
+	Bucket(b Bucket) error
+}
+
 // restore takes up the latest checkpoint where nothing is stored. It is held to the
 // log before it is stored: to its bounds, and to the record before its offset.
 func (f *folding) restore(ctx context.Context, first, end int64) (Stored, error) {

@@ -101,7 +101,7 @@ func final(err error) bool {
 	var fenced *fencedError
 	var limit *LimitError
 	return errors.As(err, &corrupt) || errors.As(err, &fenced) || errors.As(err, &limit) ||
-		errors.Is(err, errMoved) || errors.Is(err, ErrTrimmed)
+		errors.Is(err, ErrMoved) || errors.Is(err, ErrTrimmed)
 }
 
 // explain names the address and what to check.

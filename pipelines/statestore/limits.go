@@ -16,7 +16,7 @@ const (
 	// HSET; Redis takes at most 1,048,576 in one command.
 	MaxCommitBuckets = 100_000
 
-	bucketsPerRead = 256 // entries per HSCAN; a bucket is some 10 KB
+	bucketsPerRead = 256 // entries per HSCAN or HMGET; a bucket is some 10 KB
 	deltasPerRead  = 16  // entries per LRANGE; a delta is some 200 KB
 	// pageBytes is about what a Snapshot reads at a time: Redis answers nobody else
 	// meanwhile, the owner's commit neither.

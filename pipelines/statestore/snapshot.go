@@ -3,7 +3,7 @@ package statestore
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
@@ -11,58 +11,41 @@ import (
 	"settlewatch/pipelines/stage"
 )
 
-// Snapshot reads a whole state beside its owner, who goes on committing: it draws
+// Snapshot reads a state beside its owner, who goes on committing: it draws
 // no token and makes nobody wait. Load would start over at every commit. It reads
 // pages of about pageBytes and calls rest after each; what rest says ends it. It may
-// take its time, as long as the owner commits by the same Client (holds); beside
-// another's it starts over where the ring was trimmed beyond what it has read.
+// take its time, as long as the owner commits by the same Client (holds): beside
+// another's it ends with ErrTrimmed where the ring was trimmed beyond what it has read.
+// ErrMoved: the state changed in another way than by commits.
+//
+// The buckets go to the sink, one after the other; all else is what it gives, Meta nil
+// and nothing to the sink where nothing is stored.
 //
 // The ring comes first, then bucket after bucket, then what the ring has grown by,
 // with meta of the same moment. A bucket is of some commit in between; what changed
 // since it was written is in the deltas from the first that was read on, and each
-// delta says what it changes. So buckets, then deltas in order, give
+// delta says what it changes. One that was stored after the first look at which there
+// are is in the deltas altogether. So buckets, then deltas in order, give
 // the state of the last commit. The deltas go further back than the stored ring:
 // RingFirst is the first one here. join.Load holds the result to its checksum.
-func (p *Partition) Snapshot(ctx context.Context, rest func(context.Context) error) (stage.Stored, error) {
+func (p *Partition) Snapshot(ctx context.Context, into stage.Sink, rest func(context.Context) error) (stage.Stored, error) {
 	h := p.client.holds.hold(p.name)
 	defer h.release()
-	for range maxLoadAttempts {
-		h.move(0)
-		stored, err := p.snapshotOnce(ctx, h, rest)
-		if errors.Is(err, errMoved) || errors.Is(err, ErrTrimmed) {
-			continue
-		}
-		return stored, err
-	}
-	return stage.Stored{}, fmt.Errorf("read beside the owner of %s: %w", p.name, errKeepsChanging)
-}
-
-// errMoved is a state that changed in another way than by commits: a take-over, a
-// wipe, a roll-back.
-var errMoved = errors.New("the state moved while it was read")
-
-func (p *Partition) snapshotOnce(ctx context.Context, h *hold, rest func(context.Context) error) (stage.Stored, error) {
 	tail := snapshotTail{partition: p, hold: h, rest: rest, page: page{entries: 1, most: deltasPerRead}}
 	if err := tail.read(ctx); err != nil || tail.stored.Meta == nil {
 		return stage.Stored{}, err
 	}
-	buckets := make(map[string][]byte)
+	if err := into.Begin(tail.stored.Offset); err != nil {
+		return stage.Stored{}, err
+	}
+	indexes, err := p.bucketIndexes(ctx)
+	if err != nil {
+		return stage.Stored{}, err
+	}
 	next := page{entries: 1, most: bucketsPerRead}
-	for cursor := uint64(0); ; {
-		err := p.run(ctx, "read the snapshot of", func() error {
-			pairs, after, err := p.client.rdb.HScan(ctx, p.keys[2], cursor, "", int64(next.entries)).Result()
-			if err != nil {
-				return err
-			}
-			bytes := 0
-			for i := 0; i+1 < len(pairs); i += 2 {
-				buckets[pairs[i]] = []byte(pairs[i+1])
-				bytes += len(pairs[i+1])
-			}
-			next.was(len(pairs)/2, bytes)
-			cursor = after
-			return nil
-		})
+	for len(indexes) > 0 {
+		n := min(next.entries, len(indexes))
+		bytes, err := p.copyBuckets(ctx, indexes[:n], into)
 		if err == nil {
 			err = rest(ctx)
 		}
@@ -73,18 +56,57 @@ func (p *Partition) snapshotOnce(ctx context.Context, h *hold, rest func(context
 		if err != nil {
 			return stage.Stored{}, err
 		}
-		if cursor == 0 {
-			break
-		}
-	}
-	for field, value := range buckets {
-		index, err := strconv.Atoi(field)
-		if err != nil || index < 0 {
-			return stage.Stored{}, p.corrupt("the snapshot has a bucket %q", field)
-		}
-		tail.stored.Buckets = append(tail.stored.Buckets, stage.Bucket{Index: index, Value: value})
+		next.was(n, bytes)
+		indexes = indexes[n:]
 	}
 	return tail.stored, nil
+}
+
+// ErrMoved is a state that changed in another way than by commits while it was read: a
+// take-over, a wipe, a roll-back.
+var ErrMoved = errors.New("the state moved while it was read")
+
+// bucketIndexes are those that are stored, in ascending order.
+func (p *Partition) bucketIndexes(ctx context.Context) (indexes []int, err error) {
+	var fields []string
+	err = p.run(ctx, "read the snapshot of", func() (err error) {
+		fields, err = p.client.rdb.HKeys(ctx, p.keys[2]).Result()
+		return err
+	})
+	for _, field := range fields {
+		index, err := strconv.Atoi(field)
+		if err != nil || index < 0 {
+			return nil, p.corrupt("the snapshot has a bucket %q", field)
+		}
+		indexes = append(indexes, index)
+	}
+	slices.Sort(indexes)
+	return indexes, err
+}
+
+// copyBuckets gives some buckets to the sink, and how many bytes they have. One that was
+// removed meanwhile is none.
+func (p *Partition) copyBuckets(ctx context.Context, indexes []int, into stage.Sink) (bytes int, err error) {
+	fields := make([]string, len(indexes))
+	for i, index := range indexes {
+		fields[i] = strconv.Itoa(index)
+	}
+	var values []any
+	err = p.run(ctx, "read the snapshot of", func() (err error) {
+		values, err = p.client.rdb.HMGet(ctx, p.keys[2], fields...).Result()
+		return err
+	})
+	for i, value := range values {
+		text, found := value.(string)
+		if !found {
+			continue
+		}
+		if err := into.Bucket(stage.Bucket{Index: indexes[i], Value: []byte(text)}); err != nil {
+			return bytes, err
+		}
+		bytes += len(text)
+	}
+	return bytes, err
 }
 
 // A page is how many entries to read next: about pageBytes, if they are as large as
@@ -132,7 +154,7 @@ func (t *snapshotTail) read(ctx context.Context) error {
 		next := t.next()
 		switch {
 		case s.Meta == nil || token != t.token || s.Sequence+1 < next:
-			return errMoved
+			return ErrMoved
 		case next < s.RingFirst:
 			return ErrTrimmed
 		}
@@ -178,7 +200,7 @@ func (t *snapshotTail) look(ctx context.Context) (first, last uint64, err error)
 		first, _ = strconv.ParseUint(text[2], 10, 64)
 		last, _ = strconv.ParseUint(text[1], 10, 64)
 		if t.token != "" && text[0] != t.token {
-			return errMoved
+			return ErrMoved
 		}
 		return nil
 	})

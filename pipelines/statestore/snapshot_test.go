@@ -97,15 +97,51 @@ func checkSnapshot(s stage.Stored) error {
 // unresting reads as fast as it can.
 var unresting = context.Context.Err
 
+// gathered is a sink that keeps all.
+type gathered struct {
+	t       testing.TB
+	began   bool
+	offset  int64
+	buckets []stage.Bucket
+}
+
+func (g *gathered) Begin(offset int64) error {
+	if g.began {
+		g.t.Error("it begins twice")
+	}
+	g.began, g.offset = true, offset
+	return nil
+}
+
+func (g *gathered) Bucket(b stage.Bucket) error {
+	if n := len(g.buckets); !g.began || n > 0 && g.buckets[n-1].Index >= b.Index {
+		g.t.Errorf("bucket %d comes out of order, begun: %t", b.Index, g.began)
+	}
+	g.buckets = append(g.buckets, b)
+	return nil
+}
+
+// snapshot reads one into memory.
+func snapshot(t testing.TB, p *statestore.Partition, rest func(context.Context) error) (stage.Stored, error) {
+	t.Helper()
+	into := gathered{t: t}
+	s, err := p.Snapshot(t.Context(), &into, rest)
+	if into.began && err == nil && (s.Meta == nil || s.Offset < into.offset) {
+		t.Errorf("it begins at offset %d and ends at %d, meta %q", into.offset, s.Offset, s.Meta)
+	}
+	s.Buckets = into.buckets
+	return s, err
+}
+
 // A snapshot is whole however fast the owner commits.
 func TestSnapshotBesideAnOwner(t *testing.T) {
 	client := dial(t, statestore.Options{Addrs: []string{serverstest.Redis(t)}})
 	owner, reader := client.Partition("log", 1), client.Partition("log", 1)
-	if s, err := reader.Snapshot(t.Context(), unresting); err != nil || s.Meta != nil {
+	if s, err := snapshot(t, reader, unresting); err != nil || s.Meta != nil {
 		t.Fatalf("nothing stored reads as sequence %d (%v)", s.Sequence, err)
 	}
 	must(t, owner.Acquire(t.Context()))
-	if s, err := reader.Snapshot(t.Context(), unresting); err != nil || s.Meta != nil {
+	if s, err := snapshot(t, reader, unresting); err != nil || s.Meta != nil {
 		t.Fatalf("a token alone reads as sequence %d (%v)", s.Sequence, err)
 	}
 	stop := make(chan struct{})
@@ -128,7 +164,7 @@ func TestSnapshotBesideAnOwner(t *testing.T) {
 	for range 100 {
 		before, err := reader.ReadBucket(t.Context(), 0)
 		must(t, err)
-		s, err := reader.Snapshot(t.Context(), unresting)
+		s, err := snapshot(t, reader, unresting)
 		must(t, err)
 		if s.Meta == nil {
 			continue // before the first commit
@@ -143,7 +179,7 @@ func TestSnapshotBesideAnOwner(t *testing.T) {
 	if moved == 0 {
 		t.Error("the owner never committed while a snapshot was read")
 	}
-	s, err := reader.Snapshot(t.Context(), unresting)
+	s, err := snapshot(t, reader, unresting)
 	must(t, err)
 	must(t, checkSnapshot(s))
 	if s.Sequence != last {
@@ -153,7 +189,7 @@ func TestSnapshotBesideAnOwner(t *testing.T) {
 	heir := client.Partition("log", 2)
 	must(t, heir.Acquire(t.Context()))
 	must(t, heir.Restore(t.Context(), s))
-	again, err := reader.Snapshot(t.Context(), unresting)
+	again, err := snapshot(t, reader, unresting)
 	must(t, err)
 	must(t, checkSnapshot(again))
 	must(t, heir.Commit(t.Context(), snapshotCommit(last+1)))
@@ -167,7 +203,7 @@ func TestRestoreHalfWayIsNothing(t *testing.T) {
 	for n := uint64(1); n <= 50; n++ {
 		must(t, source.Commit(t.Context(), snapshotCommit(n)))
 	}
-	s, err := source.Snapshot(t.Context(), unresting)
+	s, err := snapshot(t, source, unresting)
 	must(t, err)
 	dying := client.Partition("log", 2)
 	must(t, dying.Acquire(t.Context()))

@@ -85,8 +85,8 @@ func checkpoints(ctx context.Context, r *boot.Run, kafka *bus.Bus, redis *states
 	if r.Settings.CheckpointEvery == 0 {
 		return none, nil
 	}
-	keeper := checkpoint.NewKeeper(store, func(ctx context.Context, partition int32, rest func(context.Context) error) (stage.Stored, error) {
-		return redis.Partition(topic.PaymentLog.Name, partition).Snapshot(ctx, rest)
+	keeper := checkpoint.NewKeeper(store, func(ctx context.Context, partition int32, into stage.Sink, rest func(context.Context) error) (stage.Stored, error) {
+		return redis.Partition(topic.PaymentLog.Name, partition).Snapshot(ctx, into, rest)
 	}, r.Settings.CheckpointEvery, r.Clock(), r.Log)
 	keeper.Kept, keeper.Records, keeper.Share = r.Metrics.Kept, r.Settings.CheckpointRecords, r.Settings.CheckpointShare
 	seen := joiner.Seen

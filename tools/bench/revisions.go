@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -155,22 +156,25 @@ type Instructions struct {
 	Head float64 `json:"head"`
 }
 
-// counted are the benchmarks whose instructions are counted: of the pure packages, with
-// inputs small enough for a machine that is simulated.
-var counted = []struct{ pkg, benchmark string }{
-	{"intake", "BenchmarkDecode"},
-	{"intake", "BenchmarkOrdinary"},
-	{"profile", "BenchmarkKafkaRecord"},
-	{"calendar", "BenchmarkDue"},
-	{"join", "BenchmarkFold"},
+// A count is of one benchmark of the pure packages, with inputs small enough for a
+// machine that is simulated.
+type count struct {
+	pkg, benchmark string
+	// ops is the number of operations of the shorter of two runs; what their difference
+	// costs is free of the preparation.
+	ops  int
+	args []string
 }
 
-const (
-	// instructionOps is the number of operations of the shorter of two runs; what
-	// their difference costs is free of the preparation.
-	instructionOps   = 200
-	instructionLimit = 2 * time.Minute
-)
+var counts = []count{
+	{pkg: "intake", benchmark: "BenchmarkDecode", ops: 2000},
+	{pkg: "intake", benchmark: "BenchmarkOrdinary", ops: 2000},
+	{pkg: "profile", benchmark: "BenchmarkKafkaRecord", ops: 2000},
+	{pkg: "calendar", benchmark: "BenchmarkDue", ops: 20_000},
+	{pkg: "join", benchmark: "BenchmarkFold", ops: 2, args: []string{"-payments", "2000"}}, // of a whole log
+}
+
+const instructionLimit = 2 * time.Minute
 
 var errNoValgrind = errors.New("valgrind is not on PATH, so no instructions are counted (Debian and Ubuntu: apt-get install valgrind)")
 
@@ -182,12 +186,12 @@ func (r *Revisions) CountInstructions(ctx context.Context) ([]Instructions, erro
 		return nil, errNoValgrind
 	}
 	var all []Instructions
-	for _, c := range counted {
+	for _, c := range counts {
 		r.say("instructions of %s in %s", c.benchmark, c.pkg)
 		one := Instructions{Benchmark: c.pkg + "." + c.benchmark}
 		for tree, into := range map[string]*float64{r.base: &one.Base, r.head: &one.Head} {
 			var err error
-			if *into, err = r.instructionsPerOp(ctx, tree, c.pkg, c.benchmark); err != nil {
+			if *into, err = r.instructionsPerOp(ctx, tree, c); err != nil {
 				if ctx.Err() != nil {
 					return all, err
 				}
@@ -199,18 +203,21 @@ func (r *Revisions) CountInstructions(ctx context.Context) ([]Instructions, erro
 	return all, nil
 }
 
-func (r *Revisions) instructionsPerOp(ctx context.Context, tree, pkg, benchmark string) (float64, error) {
-	binary := filepath.Join(r.dir, pkg+".test")
-	folder := filepath.Join(tree, "pipelines", pkg)
+func (r *Revisions) instructionsPerOp(ctx context.Context, tree string, c count) (float64, error) {
+	binary := filepath.Join(r.dir, c.pkg+".test")
+	folder := filepath.Join(tree, "pipelines", c.pkg)
 	if _, err := r.tool(ctx, folder, nil, "go", "test", "-c", "-o", binary, "."); err != nil {
 		return 0, err
 	}
-	once, err := r.instructions(ctx, folder, binary, benchmark, instructionOps)
+	once, err := r.instructions(ctx, folder, binary, c, c.ops)
 	if err != nil || once == 0 {
 		return 0, err
 	}
-	twice, err := r.instructions(ctx, folder, binary, benchmark, 2*instructionOps)
-	return (twice - once) / instructionOps, err
+	twice, err := r.instructions(ctx, folder, binary, c, 2*c.ops)
+	if err != nil || twice < once {
+		return 0, cmp.Or(err, fmt.Errorf("%d operations take fewer instructions than %d", 2*c.ops, c.ops))
+	}
+	return (twice - once) / float64(c.ops), nil
 }
 
 var (
@@ -219,14 +226,16 @@ var (
 )
 
 // instructions of a whole process; 0 where it has no such benchmark.
-func (r *Revisions) instructions(ctx context.Context, dir, binary, benchmark string, ops int) (float64, error) {
+func (r *Revisions) instructions(ctx context.Context, dir, binary string, c count, ops int) (float64, error) {
 	limited, cancel := context.WithTimeoutCause(ctx, instructionLimit, fmt.Errorf("not done after %s", instructionLimit))
 	defer cancel()
 	// One thread and no collector: else the count depends on when they run. And no
 	// optional parts of the processor, of which valgrind lacks some.
-	out, err := r.tool(limited, dir, []string{"GOMAXPROCS=1", "GOGC=off", "GODEBUG=cpu.all=off"}, "valgrind",
-		"--tool=callgrind", "--callgrind-out-file="+os.DevNull, binary,
-		"-test.run", "^$", "-test.bench", "^"+benchmark+"$", "-test.benchtime", strconv.Itoa(ops)+"x")
+	args := []string{
+		"--tool=callgrind", "--callgrind-out-file=" + os.DevNull, binary,
+		"-test.run", "^$", "-test.bench", "^" + c.benchmark + "$", "-test.benchtime", strconv.Itoa(ops) + "x",
+	}
+	out, err := r.tool(limited, dir, []string{"GOMAXPROCS=1", "GOGC=off", "GODEBUG=cpu.all=off"}, "valgrind", append(args, c.args...)...)
 	if err != nil {
 		return 0, err
 	}

@@ -118,6 +118,14 @@ func printRatio(out io.Writer, asJSON bool, all []bench.Summary) error {
 	return err
 }
 
+// counted is a count, or none.
+func counted(n float64) string {
+	if n == 0 {
+		return "–"
+	}
+	return whole(n)
+}
+
 func countInstructions(ctx context.Context, r *bench.Revisions, out io.Writer, asJSON bool) error {
 	all, err := r.CountInstructions(ctx)
 	if err != nil {
@@ -128,11 +136,11 @@ func countInstructions(ctx context.Context, r *bench.Revisions, out io.Writer, a
 	}
 	t := newBenchTable("", "base", "this tree", "ratio")
 	for _, one := range all {
-		ratio := "only one has it"
+		ratio := "not counted in both"
 		if one.Base > 0 && one.Head > 0 {
 			ratio = fmt.Sprintf("%.3f", one.Head/one.Base)
 		}
-		t.AppendRow(table.Row{one.Benchmark, whole(one.Base), whole(one.Head), ratio})
+		t.AppendRow(table.Row{one.Benchmark, counted(one.Base), counted(one.Head), ratio})
 	}
 	_, err = fmt.Fprintf(out, "\nInstructions an operation (callgrind)\n%s\n", t.Render())
 	return err

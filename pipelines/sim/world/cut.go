@@ -24,7 +24,7 @@ type checkpoints struct {
 // keep makes a checkpoint of what is stored.
 func (w *World) keep(s *store) {
 	if stored := s.look(); w.schedule.Plan.Checkpoints && stored.Meta != nil &&
-		stored.Offset > s.checkpoints.latest.Offset && (w.flaw.unchecked || checkpoint.Loads(context.Background(), stored, nil) == nil) {
+		stored.Offset > s.checkpoints.latest.Offset && (w.flaw.unchecked || checkpoint.Loads(context.Background(), stored, checkpoint.Ordered(stored.Buckets), nil) == nil) {
 		s.checkpoints.latest, s.checkpoints.found = stored, true
 		w.note("partition %d: checkpoint at offset %d", s.partition, stored.Offset)
 	}
