@@ -181,11 +181,11 @@ func (p *planner) state() {
 func (p *planner) joinersAndRedis() {
 	p.section = "joiners"
 	memory, cores := p.figure("joiner-memory"), p.figure("joiner-cores")
-	checkpoint := p.stateRedis.over(p.partitions) // as it is stored
-	byMemory := p.line("machines by memory, with one partition's checkpoint in the making", "",
-		p.stateJoiner.over(memory.times(p.figure("memory-utilisation")).minus(checkpoint)).up())
+	loaded := p.stateRedis.over(p.partitions) // as it is stored
+	byMemory := p.line("machines by memory, while one partition is loaded", "",
+		p.stateJoiner.over(memory.times(p.figure("memory-utilisation")).minus(loaded)).up())
 	if byMemory.Value < 1 {
-		byMemory = p.line("machines by memory: one partition's checkpoint does not fit", "", p.partitions)
+		byMemory = p.line("machines by memory: loading one partition does not fit", "", p.partitions)
 	}
 	byCPU := p.line("machines by CPU, peak", "", p.cpuMachines(p.eventsPeak, "joiner-cpu", cores))
 	p.joiners = p.line("joiners (N+1)", "", most(byMemory, byCPU).plus(one))
@@ -244,8 +244,8 @@ func (p *planner) broker() {
 	logged := p.line("payment log with marks, peak", "B/s", p.eventsPeak.times(p.figure("log-stored")).plus(p.marks.times(p.figure("mark-bytes"))))
 	checkpoints := p.line("checkpoints: the whole state each time", "B/s", p.stateRedis.over(p.figure("checkpoint-every")))
 	written := p.line("written, without replicas", "B/s", raw.plus(logged).plus(checkpoints))
-	out := p.line("sent: followers, ingest, joiner and warehouse", "B/s",
-		written.times(replicas.minus(one)).plus(raw).plus(logged.times(two)))
+	out := p.line("sent: followers, ingest, joiner, warehouse, and checkpoints read back", "B/s",
+		written.times(replicas.minus(one)).plus(raw).plus(logged.times(two)).plus(checkpoints))
 	byNet := p.line("brokers by network", "", out.over(p.figure("broker-net").times(utilisation)).up())
 	cores := p.line("cores, peak", "",
 		p.eventsPeak.times(p.figure("broker-cpu")).plus(p.requests.times(p.figure("append-broker-cpu"))).

@@ -142,7 +142,7 @@ func TestPlanByHand(t *testing.T) {
 		"log partitions by size: none larger than was measured": 18, // 17.28
 		"log partitions by rate: one folds on one core":         1,  // 0.08
 		"log partitions":                    18,
-		"joiners (N+1)":                     2,  // 25.92 GB in 50 GB less a checkpoint
+		"joiners (N+1)":                     2,  // 25.92 GB in 50 GB less a partition that is loaded
 		"shards by size":                    13, // 12.96 GB
 		"nodes with replicas":               26,
 		"cells":                             3, // 2.6 by Redis, 1 by group
