@@ -24,7 +24,7 @@ const (
 	// Go keeps a tenth of a heap for what comes next. Of one that grows by a tenth in hours it
 	// is given back: from returnFrom on, every returnEvery.
 	returnFrom  = 1 << 30
-	returnEvery = time.Minute
+	returnEvery = 10 * time.Second
 )
 
 // garbageShare is how much garbage there may be, in percent of what lives.
