@@ -50,7 +50,7 @@ func newWorld(t *testing.T) *world {
 		if err := replaytest.Fold(t, w.log, p, func() stage.State { return w.partition(p) }, nil); err != nil {
 			t.Fatal(err)
 		}
-		stored, err := w.partition(p).Snapshot(t.Context(), context.Context.Err)
+		stored, err := w.partition(p).Load(t.Context())
 		if err == nil {
 			_, err = w.checkpoints.Save(t.Context(), p, stored)
 		}
@@ -190,7 +190,7 @@ type watched struct {
 
 func (s *watched) Wipe(ctx context.Context) error {
 	s.wipes++
-	stored, err := s.w.partition(s.p).Snapshot(ctx, context.Context.Err)
+	stored, err := s.w.partition(s.p).Load(ctx)
 	if err == nil {
 		_, err = s.w.checkpoints.Save(ctx, s.p, stored)
 	}

@@ -265,7 +265,7 @@ func TestFromACheckpoint(t *testing.T) {
 	w.fold(nil)
 	store := &checkpoint.Store{Log: w.log, Check: checkpoint.Loads}
 	for p := range int32(partitions) {
-		s, err := w.partition(p).Snapshot(t.Context(), context.Context.Err)
+		s, err := w.partition(p).Load(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
