@@ -2,12 +2,15 @@ package faults
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,6 +56,56 @@ func TestChoose(t *testing.T) {
 		if !s.Quick {
 			t.Errorf("fault %d is not quick", s.Number)
 		}
+	}
+}
+
+// Two lanes work side by side: the first scenario waits until the second has ended.
+func TestLanesShareTheScenarios(t *testing.T) {
+	scenarios := []Scenario{{Number: 1}, {Number: 2}, {Number: 3}, {Number: 4}}
+	second := make(chan struct{})
+	var telling atomic.Int32
+	told := map[int]int{}
+	ended, err := spread(t.Context(), []string{"lane-1", "lane-2"}, scenarios, func(_ context.Context, _ string, s Scenario) (Result, error) {
+		switch s.Number {
+		case 1:
+			<-second
+		case 2:
+			close(second)
+		}
+		return Result{Fault: s.Number}, nil
+	}, func(r Result) {
+		if telling.Add(1) != 1 {
+			t.Error("told of two faults at once")
+		}
+		told[r.Fault]++
+		telling.Add(-1)
+	})
+	if err != nil || len(ended) != len(scenarios) {
+		t.Fatalf("%d of %d ended, %v", len(ended), len(scenarios), err)
+	}
+	for k, s := range scenarios {
+		if ended[k].Fault != s.Number || told[s.Number] != 1 {
+			t.Errorf("fault %d: result %d is of fault %d; told %d times", s.Number, k, ended[k].Fault, told[s.Number])
+		}
+	}
+}
+
+// A lane that fails ends the others before they begin another scenario, and what ended counts.
+func TestALaneThatFailsEndsTheRun(t *testing.T) {
+	died := errors.New("died")
+	scenarios := []Scenario{{Number: 1}, {Number: 2}, {Number: 3}, {Number: 4}}
+	ended, err := spread(t.Context(), []string{"lane-1", "lane-2"}, scenarios, func(ctx context.Context, _ string, s Scenario) (Result, error) {
+		switch s.Number {
+		case 1:
+			return Result{Fault: s.Number}, nil
+		case 2:
+			return Result{}, died
+		}
+		<-ctx.Done()
+		return Result{}, ctx.Err()
+	}, func(Result) {})
+	if !errors.Is(err, died) || len(ended) != 1 || ended[0].Fault != 1 {
+		t.Errorf("%v ended, %v", ended, err)
 	}
 }
 

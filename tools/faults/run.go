@@ -107,13 +107,25 @@ func Run(ctx context.Context, o Options, told func(Result)) (report Report, err 
 		return report, fmt.Errorf("start the servers: %w", err)
 	}
 	report.Versions = lanes[0].versions(ctx)
+	report.Results, err = spread(ctx, lanes, scenarios, func(ctx context.Context, g *ground, s Scenario) (Result, error) {
+		return g.all(ctx, s, o)
+	}, told)
+	return report, err
+}
+
+// spread runs each scenario once, in the first lane that is free, and gives the results of
+// those that ended in the scenarios' order. told is never called twice at once. After an
+// error nothing new begins.
+func spread[Lane any](ctx context.Context, lanes []Lane, scenarios []Scenario,
+	run func(context.Context, Lane, Scenario) (Result, error), told func(Result),
+) (ended []Result, err error) {
 	results := make([]*Result, len(scenarios))
 	var next int
 	var turn sync.Mutex // next, results, told
 	work, ctx := errgroup.WithContext(ctx)
-	for _, g := range lanes {
+	for _, lane := range lanes {
 		work.Go(func() error {
-			for {
+			for ctx.Err() == nil {
 				turn.Lock()
 				at := next
 				next++
@@ -121,7 +133,7 @@ func Run(ctx context.Context, o Options, told func(Result)) (report Report, err 
 				if at >= len(scenarios) {
 					return nil
 				}
-				r, err := g.all(ctx, scenarios[at], o)
+				r, err := run(ctx, lane, scenarios[at])
 				if err != nil {
 					return err
 				}
@@ -130,15 +142,16 @@ func Run(ctx context.Context, o Options, told func(Result)) (report Report, err 
 				told(r)
 				turn.Unlock()
 			}
+			return context.Cause(ctx)
 		})
 	}
 	err = work.Wait()
 	for _, r := range results {
 		if r != nil {
-			report.Results = append(report.Results, *r)
+			ended = append(ended, *r)
 		}
 	}
-	return report, err
+	return ended, err
 }
 
 // openLanes starts the servers of each lane, one lane after the other. Those that stand
