@@ -188,7 +188,7 @@ func (b *Bench) runPeer(ctx context.Context, w Workload, p peer, round int, limi
 	pids := harness()
 	pids[brokerName] = b.kafka.Pid()
 	watch := newStopwatch(pids)
-	job, err := b.startPeer(p, watch, append([]string{
+	job, err := b.startPeer(p, watch, state, append([]string{
 		"--bootstrap", b.kafka.Addr(), "--inputs", strings.Join(inputNames(), ","), "--output", out.Name,
 		"--application", application, "--state-dir", state, "--threads", peerThreadsPerMember,
 	}, p.args...))
@@ -219,7 +219,7 @@ func (b *Bench) runPeer(ctx context.Context, w Workload, p peer, round int, limi
 	return r, nil
 }
 
-func (b *Bench) startPeer(p peer, watch *stopwatch, args []string) (*process.Process, error) {
+func (b *Bench) startPeer(p peer, watch *stopwatch, state string, args []string) (*process.Process, error) {
 	java, err := exec.LookPath("java")
 	if err != nil {
 		return nil, errors.New("java is not on PATH: install Java 17 or later")
@@ -230,7 +230,12 @@ func (b *Bench) startPeer(p peer, watch *stopwatch, args []string) (*process.Pro
 	}
 	target := filepath.Join(b.peers, "peers", p.module, "target")
 	classes := filepath.Join(target, "classes") + string(filepath.ListSeparator) + filepath.Join(target, "lib", "*")
-	command := append([]string{peerHeapMin, peerHeapMax, peerLogLevel}, p.java...)
+	// Flink leaves a library and a folder in each run's temporary folder.
+	temporary := filepath.Join(state, "tmp")
+	if err := os.MkdirAll(temporary, 0o755); err != nil {
+		return nil, err
+	}
+	command := append([]string{peerHeapMin, peerHeapMax, peerLogLevel, "-Djava.io.tmpdir=" + temporary}, p.java...)
 	command = append(append(command, "-cp", classes, p.main), args...)
 	return process.Start(process.Command{
 		Path: java, Args: command,

@@ -201,10 +201,14 @@ func TestWrongSettings(t *testing.T) {
 		{"an unknown command", "settlewatch", nil, []string{"nonsense"}, "nonsense"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := run(t, c.program, c.env, c.args...)
+			temporary := t.TempDir()
+			p := run(t, c.program, append(c.env, "TMPDIR="+temporary), c.args...)
 			p.see(c.want)
 			if status := p.end(); status != 2 {
 				t.Errorf("exit status %d, want 2:\n%s", status, p.stderr.String())
+			}
+			if left, err := os.ReadDir(temporary); err != nil || len(left) > 0 {
+				t.Errorf("it leaves %v behind, %v", left, err)
 			}
 			for _, secret := range []string{"***"} {
 				if strings.Contains(p.stderr.String(), secret) {

@@ -128,16 +128,18 @@ func runDemo(cmd *cobra.Command, f demoFlags) (err error) {
 	} else if f.filesOnly {
 		return errors.New("--files-only: say where with --files-out DIR")
 	}
+	addresses, err := external(cmd.Flags())
+	if err != nil {
+		return err
+	}
 	w, err := newWorkplace(f.dir, "settlewatch-demo-")
 	if err != nil {
 		return err
 	}
 	f.dir = w.dir
-	o := demo.PlatformOptions{Dir: f.dir, Log: s, Progress: s.fetched, Events: s.Event, Replication: f.replication}
-	if o.External, err = external(cmd.Flags()); err != nil {
-		return err
-	}
-	p, err := demo.StartPlatform(ctx, o, config)
+	p, err := demo.StartPlatform(ctx, demo.PlatformOptions{
+		Dir: f.dir, External: addresses, Log: s, Progress: s.fetched, Events: s.Event, Replication: f.replication,
+	}, config)
 	defer func() { err = errors.Join(err, w.leave(ctx, s, err)) }()
 	if err != nil {
 		s.done()
