@@ -35,7 +35,7 @@ func BenchmarkAhead(b *testing.B) {
 						s.state.Ahead(keys[n:min(n+c.ahead, len(keys))])
 					}
 					s.foldRecord(b, value)
-					if (n+1)%benchBatch == 0 {
+					if (n+1)%*benchBatch == 0 {
 						s.commit(b)
 					}
 				}

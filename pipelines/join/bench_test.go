@@ -142,7 +142,7 @@ type benchState struct {
 	sent     int // bytes of all commits
 }
 
-const benchBatch = 3000
+var benchBatch = flag.Int("percommit", 3_000, "records of a commit in the benchmarks")
 
 func newBenchState(b *testing.B) *benchState {
 	b.Helper()
@@ -162,7 +162,7 @@ func (s *benchState) fold(b *testing.B, l *benchLog) {
 	n := 0
 	l.each(func(value []byte) {
 		s.foldRecord(b, value)
-		if n++; n%benchBatch == 0 {
+		if n++; n%*benchBatch == 0 {
 			s.commit(b)
 		}
 	})

@@ -8,7 +8,8 @@ import (
 // A commit rewrites snapshotShare times as much of the snapshot as it logs, and at
 // least minSnapshotBytes, where there is something to rewrite: so the ring is at most
 // about as large as the snapshot. More would be rewritten for a smaller ring, and
-// condensing is what a commit costs. A commit without changes, which comes when
+// condensing is what a commit costs. A bucket is rewritten whole: what it has beyond
+// that, later commits rewrite less. A commit without changes, which comes when
 // the log is silent, rewrites silentBytes for every payment that the state holds,
 // and after a few minutes the ring is empty.
 const (
@@ -48,6 +49,7 @@ type Recorder struct {
 	state *State
 	share int // bytes of the snapshot that a commit rewrites, for each that it logs
 	least int // and at least
+	ahead int // bytes that were rewritten beyond that
 
 	memory    []byte // of the last commit's buckets
 	buckets   []Bucket
@@ -67,6 +69,7 @@ func (r *Recorder) Commit(sequence uint64, position Position) (Changes, error) {
 	if t.delta.count == 0 {
 		budget = max(r.least, silentBytes*t.count)
 	}
+	budget -= r.ahead
 	c := Changes{Delta: t.delta.take(sequence), Buckets: r.buckets[:0]}
 	t.sequence = sequence + 1
 	size := t.waitingBytes(budget)
@@ -84,6 +87,7 @@ func (r *Recorder) Commit(sequence uint64, position Position) (Changes, error) {
 		budget -= len(value)
 		c.Buckets = append(c.Buckets, Bucket{Index: index, Value: value})
 	}
+	r.ahead = max(0, -budget)
 	r.buckets = c.Buckets
 	t.queue = append(t.queue[:0], t.queue[written:]...)
 	c.TrimTo = sequence + 1

@@ -158,7 +158,7 @@ func TestCutsAndLoadsChangeNothing(t *testing.T) {
 		cut, store := New(), newStore()
 		recorder := NewRecorder(cut)
 		// Small, so that the ring matters: a snapshot that is always whole needs none.
-		recorder.share, recorder.least = 0, 1
+		recorder.share, recorder.least = 0, 200
 		for i, r := range log {
 			for _, side := range []struct {
 				s   *State
@@ -175,7 +175,7 @@ func TestCutsAndLoadsChangeNothing(t *testing.T) {
 			if rapid.Bool().Draw(t, "reload") {
 				cut = store.load(t)
 				recorder = NewRecorder(cut)
-				recorder.share, recorder.least = 0, rapid.SampledFrom([]int{1, 300, minSnapshotBytes}).Draw(t, "least")
+				recorder.share, recorder.least = 0, rapid.SampledFrom([]int{1, 200, minSnapshotBytes}).Draw(t, "least")
 			}
 		}
 		if a, b := alertBytes(t, got), alertBytes(t, want); !bytes.Equal(a, b) {
