@@ -49,6 +49,8 @@ const (
 	// them: with so many payments memory counts for more than copying.
 	closeFrom = 32 << 10
 	pageBytes = 8 << 10
+	// growthSteps is in how many sizes the arrays of buckets of one size come.
+	growthSteps = 32
 	// looseBytes is more slack than a payment keeps that needs less than it did.
 	looseBytes = 128
 
@@ -275,12 +277,14 @@ func (b *bucket) reserve(n int) (moved bool) {
 	return true
 }
 
-// arrayFor gives an array for n bytes and as much again, as long as it is small: each that
-// was outgrown is garbage, and the memory of the next is mostly touched for the first time.
-// A large one has a little more, and ends with a page.
+// arrayFor gives an array for n bytes and about as much again, as long as it is small: each
+// that was outgrown is garbage, and the memory of the next is mostly touched for the first time.
+// The buckets fill alike, and would all outgrow their arrays in the same second, for which
+// alerts wait: so it is half to one and a half times as much, by the last bits of n, in
+// which they differ. A large array has a little more, and ends with a page.
 func arrayFor(n int) []byte {
 	if 2*n < closeFrom {
-		return slices.Grow([]byte(nil), 2*n)
+		return slices.Grow([]byte(nil), n+n/2+n*(n%growthSteps)/growthSteps)
 	}
 	n = max(closeFrom, n+n/16)
 	return make([]byte, 0, (n+pageBytes-1)&^(pageBytes-1))

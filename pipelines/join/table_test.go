@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"unsafe"
@@ -130,4 +131,29 @@ func TestABucketIsALine(t *testing.T) {
 	if size := unsafe.Sizeof(bucket{}); size != 64 {
 		t.Errorf("a bucket has %d bytes", size)
 	}
+}
+
+// Buckets that fill alike grow one after another: what is copied at once, alerts wait for.
+func TestBucketsGrowOneAfterAnother(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	buckets := make([]bucket, 1000)
+	growing := make([]int, 0, 150) // of these buckets, at each number of payments
+	for range cap(growing) {
+		grown := 0
+		for i := range buckets {
+			b := &buckets[i]
+			before := cap(b.array)
+			b.add(random.Uint32(), make([]byte, 90+random.IntN(8)), growthBytes)
+			if cap(b.array) != before {
+				grown++
+			}
+		}
+		growing = append(growing, grown)
+	}
+	for n := 20; n < len(growing); n++ {
+		if share := growing[n] * 100 / len(buckets); share > 50 {
+			t.Errorf("%d of 100 buckets grow at payment %d", share, n+1)
+		}
+	}
+	t.Logf("growing, of %d: %v", len(buckets), growing)
 }
