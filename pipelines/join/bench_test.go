@@ -1,7 +1,6 @@
 package join
 
 import (
-	"bytes"
 	"encoding/binary"
 	"flag"
 	"fmt"
@@ -21,6 +20,9 @@ var benchAlertsOnly = flag.Bool("alertsonly", false, "benchmarks without payment
 
 // benchAcquirers each have a group, and payments in turn.
 var benchAcquirers = flag.Int64("acquirers", 1, "acquirers of the benchmarks, each with terms of its own")
+
+// benchBatch is less where a joiner keeps up with live traffic.
+var benchBatch = flag.Int("percommit", 3_000, "records of a commit in the benchmarks")
 
 func benchConfig() *event.Config {
 	c := testConfig(nil)
@@ -129,24 +131,18 @@ func benchRecord(kind int, i, at, offset int64) *event.LogRecord {
 	}
 }
 
-// benchState folds a whole log in batches of 3,000 records, each committed.
+// benchState folds a whole log in batches of benchBatch records, each committed.
 type benchState struct {
 	state    *State
 	out      Output
 	recorder *Recorder
-	sequence uint64
-	meta     []byte
-	held     map[int][]byte // buckets as stored
-	ring     [][]byte
-	ringFrom uint64
+	stored   *store
 	sent     int // bytes of all commits
 }
 
-var benchBatch = flag.Int("percommit", 3_000, "records of a commit in the benchmarks")
-
 func newBenchState(b *testing.B) *benchState {
 	b.Helper()
-	s := &benchState{state: New(), held: map[int][]byte{}, ringFrom: 1}
+	s := &benchState{state: New(), stored: newStore()}
 	if *benchAlertsOnly {
 		s.state = NewAlertsOnly()
 	}
@@ -172,45 +168,22 @@ func (s *benchState) fold(b *testing.B, l *benchLog) {
 func (s *benchState) commit(b *testing.B) {
 	b.Helper()
 	s.out.Reset()
-	s.sequence++
-	c, err := s.recorder.Commit(s.sequence, Position{Offset: int64(s.sequence)})
-	if err != nil {
-		b.Fatal(err)
-	}
-	s.sent += len(c.Delta) + len(c.Meta)
+	c := s.stored.commit(b, s.recorder, Position{Offset: int64(s.stored.sequence) + 1})
 	defer s.recorder.Stored()
-	s.meta, s.ring = c.Meta, append(s.ring, bytes.Clone(c.Delta))
+	s.sent += len(c.Delta) + len(c.Meta)
 	for _, x := range c.Buckets {
 		s.sent += len(x.Value)
-		s.held[x.Index] = bytes.Clone(x.Value)
 	}
-	for s.ringFrom < c.TrimTo {
-		s.ring, s.ringFrom = s.ring[1:], s.ringFrom+1
-	}
-}
-
-// stored bytes of snapshot and ring.
-func (s *benchState) stored() (snapshot, ring int) {
-	for _, v := range s.held {
-		snapshot += len(v)
-	}
-	for _, v := range s.ring {
-		ring += len(v)
-	}
-	return snapshot, ring
 }
 
 // load makes the state again of what is stored, and gives the milliseconds of CPU.
 func (s *benchState) load(b *testing.B) float64 {
 	b.Helper()
-	buckets := make([]Bucket, 0, len(s.held))
-	for i, v := range s.held {
-		buckets = append(buckets, Bucket{Index: i, Value: v})
-	}
+	buckets := s.stored.snapshot()
 	least := int64(math.MaxInt64)
 	for range 3 {
 		before := cpuNs(b)
-		if _, _, err := Load(s.meta, buckets, s.ring); err != nil {
+		if _, _, err := Load(s.stored.meta, buckets, s.stored.ring); err != nil {
 			b.Fatal(err)
 		}
 		least = min(least, cpuNs(b)-before)
@@ -311,17 +284,17 @@ func BenchmarkMemory(b *testing.B) {
 			}
 			s.out = Output{}
 			payments := float64(s.state.Payments())
-			_, ring := s.stored()
-			for s.ringFrom <= s.sequence {
+			_, ring := s.stored.sizes()
+			for s.stored.first <= s.stored.sequence {
 				s.commit(b) // silence, until the ring is empty
 			}
-			snapshot, _ := s.stored()
+			snapshot, _ := s.stored.sizes()
 			b.ReportMetric(float64(snapshot)/payments, name+"-snapshot-B/payment")
 			b.ReportMetric(float64(ring)/payments, name+"-ring-B/payment")
 			if !settled {
 				b.ReportMetric(s.load(b), "load-cpu-ms")
 			}
-			s.held, s.ring = nil, nil
+			s.stored = nil
 			b.ReportMetric((heapBytes()-before)/payments, name+"-heap-B/payment")
 			runtime.KeepAlive(s)
 			runtime.KeepAlive(l)

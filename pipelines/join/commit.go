@@ -49,7 +49,7 @@ type Recorder struct {
 	state *State
 	share int // bytes of the snapshot that a commit rewrites, for each that it logs
 	least int // and at least
-	ahead int // bytes that were rewritten beyond that
+	over  int // bytes that were rewritten beyond that
 
 	memory    []byte // of the last commit's buckets
 	buckets   []Bucket
@@ -69,7 +69,7 @@ func (r *Recorder) Commit(sequence uint64, position Position) (Changes, error) {
 	if t.delta.count == 0 {
 		budget = max(r.least, silentBytes*t.count)
 	}
-	budget -= r.ahead
+	budget -= r.over
 	c := Changes{Delta: t.delta.take(sequence), Buckets: r.buckets[:0]}
 	t.sequence = sequence + 1
 	size := t.waitingBytes(budget)
@@ -87,7 +87,7 @@ func (r *Recorder) Commit(sequence uint64, position Position) (Changes, error) {
 		budget -= len(value)
 		c.Buckets = append(c.Buckets, Bucket{Index: index, Value: value})
 	}
-	r.ahead = max(0, -budget)
+	r.over = max(0, -budget)
 	r.buckets = c.Buckets
 	t.queue = append(t.queue[:0], t.queue[written:]...)
 	c.TrimTo = sequence + 1

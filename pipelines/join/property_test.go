@@ -2,7 +2,6 @@ package join
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
@@ -175,7 +174,7 @@ func TestCutsAndLoadsChangeNothing(t *testing.T) {
 			if rapid.Bool().Draw(t, "reload") {
 				cut = store.load(t)
 				recorder = NewRecorder(cut)
-				recorder.share, recorder.least = 0, rapid.SampledFrom([]int{1, 200, minSnapshotBytes}).Draw(t, "least")
+				recorder.share, recorder.least = 0, rapid.SampledFrom([]int{1, 300, minSnapshotBytes}).Draw(t, "least")
 			}
 		}
 		if a, b := alertBytes(t, got), alertBytes(t, want); !bytes.Equal(a, b) {
@@ -244,47 +243,6 @@ func farMarks() (marks []*event.LogRecord) {
 		marks = append(marks, markOf(f, monday10+200*day))
 	}
 	return marks
-}
-
-// store is a state store of the test: what Redis holds.
-type store struct {
-	sequence uint64
-	meta     []byte
-	buckets  map[int][]byte
-	ring     [][]byte
-	first    uint64
-}
-
-func newStore() *store { return &store{buckets: map[int][]byte{}, first: 1} }
-
-func (s *store) commit(t *rapid.T, r *Recorder, p Position) {
-	s.sequence++
-	c, err := r.Commit(s.sequence, p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.meta = c.Meta
-	s.ring = append(s.ring, bytes.Clone(c.Delta))
-	for _, b := range c.Buckets {
-		s.buckets[b.Index] = bytes.Clone(b.Value)
-	}
-	for s.first < c.TrimTo {
-		s.ring, s.first = s.ring[1:], s.first+1
-	}
-}
-
-func (s *store) load(t *rapid.T) *State {
-	var buckets []Bucket
-	for i, v := range s.buckets {
-		buckets = append(buckets, Bucket{Index: i, Value: v})
-	}
-	state, _, err := Load(s.meta, buckets, s.ring)
-	if err != nil {
-		var m map[string]any
-		_ = json.Unmarshal(s.meta, &m)
-		t.Fatalf("%v (meta %v)", err, m)
-	}
-	return state
 }
 
 // What the alerts say is within the contract: reasons are those it lists, ids and
