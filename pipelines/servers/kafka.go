@@ -41,6 +41,9 @@ type KafkaOptions struct {
 // Kafka is a single Apache Kafka broker with its own controller (KRaft).
 type Kafka struct{ Server }
 
+// Version of the broker, such as 4.1.0.
+func (*Kafka) Version() string { return kafkaVersion }
+
 const (
 	kafkaVersion = "4.1.0"
 	kafkaGrace   = 20 * time.Second

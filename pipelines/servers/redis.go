@@ -53,6 +53,20 @@ func (r *Redis) Command(ctx context.Context, words ...string) (string, error) {
 	return redisCommand(ctx, r.Addr(), words...)
 }
 
+// Version of the server, such as 7.4.2, as INFO says it.
+func (r *Redis) Version(ctx context.Context) (string, error) {
+	info, err := r.Command(ctx, "INFO", "server")
+	if err != nil {
+		return "", fmt.Errorf("version of redis: %w", err)
+	}
+	for line := range strings.Lines(info) {
+		if v, is := strings.CutPrefix(strings.TrimSpace(line), "redis_version:"); is {
+			return v, nil
+		}
+	}
+	return "", errors.New("version of redis: INFO has no redis_version")
+}
+
 // Embedded says whether this is the imitation inside this process.
 func (r *Redis) Embedded() bool { return r.embedded }
 
@@ -101,6 +115,7 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 func RedisSettings() []string {
 	return []string{
 		"--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
+		"--no-appendfsync-on-rewrite", "yes",
 		"--maxmemory-policy", "noeviction",
 		"--rdbcompression", "no", "--rdbchecksum", "no",
 		"--auto-aof-rewrite-min-size", "4gb", "--auto-aof-rewrite-percentage", "300",

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -130,6 +131,9 @@ func TestRedisKeepsDataOverKill(t *testing.T) {
 	second := serverstest.StartRedis(t, o)
 	if got := redis(t, second.Addr(), "GET", "payment"); got != "open" {
 		t.Fatalf("after kill -9 the key is %q", got)
+	}
+	if got, err := second.Version(t.Context()); err != nil || !regexp.MustCompile(`^\d+\.\d+\.\d+$`).MatchString(got) {
+		t.Errorf("version %q, %v", got, err)
 	}
 	info := redis(t, second.Addr(), "INFO", "memory")
 	for _, want := range []string{"maxmemory_policy:noeviction", "maxmemory:67108864"} {

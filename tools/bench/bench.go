@@ -18,6 +18,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"settlewatch/pipelines/bus"
 	"settlewatch/pipelines/servers"
@@ -42,7 +43,8 @@ type Bench struct {
 	options Options
 	kafka   *servers.Kafka
 	bus     *bus.Bus
-	peers   string // folder with their classes
+	peers   string   // folder with their classes
+	told    []string // servers and their versions
 }
 
 const (
@@ -76,8 +78,18 @@ func (b *Bench) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	b.tell("Apache Kafka", b.kafka.Version())
 	b.bus, err = bus.Dial(ctx, bus.Options{Brokers: []string{b.kafka.Addr()}, ClientID: "settlewatch-bench"})
 	return err
+}
+
+// tell says which version of a server takes part, once.
+func (b *Bench) tell(server, version string) {
+	what := server + " " + version
+	if !slices.Contains(b.told, what) {
+		b.told = append(b.told, what)
+		b.options.Say("  %s", what)
+	}
 }
 
 // Stop ends the broker and removes its data.

@@ -68,6 +68,8 @@ type LatencyResult struct {
 	// RewriteSeconds are how long Redis rewrote its file in each tenth of the time: a process
 	// of its own does it, as fast as it can.
 	RewriteSeconds []float64 `json:"redis_rewrite_seconds"`
+	// RewriteCPUSeconds are what those processes used that have ended.
+	RewriteCPUSeconds float64 `json:"redis_rewrite_cpu_seconds"`
 	// OtherCPUSeconds is what neither we nor the servers used.
 	OtherCPUSeconds float64 `json:"other_cpu_seconds"`
 	Others          []Other `json:"others,omitempty"`
@@ -147,6 +149,9 @@ func (o *ours) latency(ctx context.Context, plan LatencyPlan) (LatencyResult, er
 	if err == nil {
 		err = errors.Join(l.patience(ctx), taking.Wait())
 	}
+	if err == nil {
+		err = l.askRewrites(ctx, o)
+	}
 	stop()
 	if err = errors.Join(err, g.Wait(), watch.err); err != nil {
 		return LatencyResult{}, err
@@ -161,7 +166,7 @@ func (l *live) result(watch *stopwatch) LatencyResult {
 		EventsPerSecond: l.plan.EventsPerSecond,
 		Written:         float64(l.feeder.written) / watch.seconds(),
 		Cores:           map[string]float64{},
-		RewriteSeconds:  l.rewrites[:],
+		RewriteSeconds:  l.rewrites[:], RewriteCPUSeconds: l.rewriteCPU,
 	}
 	used, other := watch.used()
 	for name, cpu := range used {

@@ -48,7 +48,8 @@ type live struct {
 	overdue []string               // acquirer of each unsettled payment, by payment / 1000
 	seen    map[alert.Kind]*course
 
-	rewrites [latencyTenths]float64 // seconds, see LatencyResult
+	rewrites   [latencyTenths]float64 // seconds, see LatencyResult
+	rewriteCPU float64
 }
 
 // course is what was seen in each tenth of the time, in microseconds.
@@ -245,6 +246,18 @@ func (l *live) watchRewrites(ctx context.Context, o *ours) error {
 		}
 	}
 	return nil // it is over
+}
+
+// askRewrites notes what Redis's children used: it has no others.
+func (l *live) askRewrites(ctx context.Context, o *ours) error {
+	for _, part := range []string{"used_cpu_user_children", "used_cpu_sys_children"} {
+		s, err := o.redisInfo(ctx, "cpu", part)
+		if err != nil {
+			return err
+		}
+		l.rewriteCPU += s
+	}
+	return nil
 }
 
 // patience waits for the last alerts.

@@ -266,7 +266,7 @@ func (o *ours) startRedis(ctx context.Context) error {
 		}
 		o.redis = cluster.Nodes
 		o.onStop(cluster.Stop)
-		return nil
+		return o.tellRedis(ctx)
 	}
 	one, err := servers.StartRedis(ctx, options)
 	if err != nil {
@@ -274,7 +274,15 @@ func (o *ours) startRedis(ctx context.Context) error {
 	}
 	o.redis = []*servers.Redis{one}
 	o.onStop(one.Stop)
-	return nil
+	return o.tellRedis(ctx)
+}
+
+func (o *ours) tellRedis(ctx context.Context) error {
+	version, err := o.redis[0].Version(ctx)
+	if err == nil {
+		o.bench.tell("Redis", version)
+	}
+	return err
 }
 
 // servers are the processes that are not services of ours.
@@ -303,6 +311,7 @@ func (o *ours) startClickHouse(ctx context.Context) error {
 		return err
 	}
 	o.onStop(o.clickHouse.Stop)
+	o.bench.tell("ClickHouse", o.clickHouse.Version())
 	o.tables, err = warehouse.Dial(ctx, warehouse.Options{DSN: o.clickHouse.DSN()})
 	if err != nil {
 		return err

@@ -225,7 +225,7 @@ func (o *ours) inRing(ctx context.Context, store *statestore.Client) (left uint6
 }
 
 // weigh asks Redis and the joiners for their memory.
-func (o *ours) weigh(ctx context.Context, empty int64, r *ScaleResult) error {
+func (o *ours) weigh(ctx context.Context, empty float64, r *ScaleResult) error {
 	full, err := o.redisInfo(ctx, "memory", "used_memory")
 	if err != nil {
 		return err
@@ -235,7 +235,7 @@ func (o *ours) weigh(ctx context.Context, empty int64, r *ScaleResult) error {
 		return err
 	}
 	each := 1 / float64(r.Payments)
-	r.RedisBytes, r.RedisPeakBytes = float64(full-empty)*each, float64(peak-empty)*each
+	r.RedisBytes, r.RedisPeakBytes = (full-empty)*each, (peak-empty)*each
 	for name, p := range o.processes {
 		if binaryOf(name) != joinerName {
 			continue
@@ -350,8 +350,8 @@ func (o *ours) takeover(ctx context.Context, w Workload, r *ScaleResult) error {
 }
 
 // redisInfo sums a number that a section of INFO has over all Redis.
-func (o *ours) redisInfo(ctx context.Context, section, field string) (int64, error) {
-	var total int64
+func (o *ours) redisInfo(ctx context.Context, section, field string) (float64, error) {
+	var total float64
 	for _, r := range o.redis {
 		info, err := r.Command(ctx, "INFO", section)
 		if err != nil {
@@ -359,7 +359,7 @@ func (o *ours) redisInfo(ctx context.Context, section, field string) (int64, err
 		}
 		for line := range strings.Lines(info) {
 			if text, found := strings.CutPrefix(line, field+":"); found {
-				n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+				n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
 				if err != nil {
 					return 0, fmt.Errorf("ask Redis for its %s: %w", section, err)
 				}

@@ -161,15 +161,12 @@ func (g *ground) close() error {
 }
 
 // versions of the servers, for the report.
-func (g *ground) versions(ctx context.Context) string {
-	redis, _ := ask(ctx, g.redis.Addr(), "INFO", "server")
-	version := "?"
-	for line := range strings.Lines(redis) {
-		if v, is := strings.CutPrefix(strings.TrimSpace(line), "redis_version:"); is {
-			version = v
-		}
+func (g *ground) versions(ctx context.Context) (string, error) {
+	redis, err := g.redis.Version(ctx)
+	if err != nil {
+		return "", err
 	}
-	return fmt.Sprintf("Apache Kafka 4.1.0, Redis %s, ClickHouse %s", version, g.click.Version())
+	return fmt.Sprintf("Apache Kafka %s, Redis %s, ClickHouse %s", g.kafka.Version(), redis, g.click.Version()), nil
 }
 
 // groups are the services' consumer groups.

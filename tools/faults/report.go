@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
 	"settlewatch/tools/demo"
+	"settlewatch/tools/stack"
 )
 
 // preamble of the report; the rest is what was seen.
@@ -41,8 +41,8 @@ Repeat it with ` + "`make faults`" + ` (all, 5 runs each), ` + "`make faults FAU
 func (r *Report) Markdown() string {
 	var b strings.Builder
 	b.WriteString(preamble)
-	fmt.Fprintf(&b, "\n## Seen\n\n%s UTC: %d CPUs%s%s; %s. Payments of a run: %d; seeds from %d on. %d runs in %.0f minutes%s, %d violations.\n",
-		r.Began.UTC().Format("2006-01-02 15:04"), runtime.NumCPU(), memory(), r.Load, r.Versions, r.Options.Payments, r.Options.Seed,
+	fmt.Fprintf(&b, "\n## Seen\n\n%s UTC: %s%s; %s. Payments of a run: %d; seeds from %d on. %d runs in %.0f minutes%s, %d violations.\n",
+		r.Began.UTC().Format("2006-01-02 15:04"), stack.Machine(), r.Load, r.Versions, r.Options.Payments, r.Options.Seed,
 		r.runs(), r.Took.Minutes(), r.sideBySide(), r.Violations())
 	b.WriteString("\n| # | fault | about | quick | runs | violations | back after, p50 | max | peak memory |\n|-|-|-|-|-|-|-|-|-|\n")
 	for _, x := range r.Results {
@@ -152,17 +152,4 @@ func load() string {
 	}
 	first, _, _ := strings.Cut(string(text), " ")
 	return ", load average " + first + " before the first run"
-}
-
-// memory of the machine, where it can be asked.
-func memory() string {
-	text, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return ""
-	}
-	var kib int64
-	if _, err := fmt.Sscanf(string(text), "MemTotal: %d kB", &kib); err != nil {
-		return ""
-	}
-	return fmt.Sprintf(", %.0f GiB", float64(kib)/(1<<20))
 }

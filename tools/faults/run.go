@@ -106,7 +106,9 @@ func Run(ctx context.Context, o Options, told func(Result)) (report Report, err 
 	if err != nil {
 		return report, fmt.Errorf("start the servers: %w", err)
 	}
-	report.Versions = lanes[0].versions(ctx)
+	if report.Versions, err = lanes[0].versions(ctx); err != nil {
+		return report, err
+	}
 	report.Results, err = spread(ctx, lanes, scenarios, func(ctx context.Context, g *ground, s Scenario) (Result, error) {
 		return g.all(ctx, s, o)
 	}, told)

@@ -152,6 +152,7 @@ func withBench(ctx context.Context, place benchPlace, profiles string, call func
 		return err
 	}
 	defer func() { err = errors.Join(err, w.leave(ctx, s, err)) }()
+	s.say("on %s", stack.Machine())
 	binaries, err := stack.Binaries(ctx, bench.Services, s.Progress)
 	if err != nil {
 		return err

@@ -152,7 +152,7 @@ func measureLoads(
 				oneDigit(r.OtherCPUSeconds),
 			})
 		}
-		s.say("  Redis rewrote its file, s of each tenth: %s", inRow("%.1f", r.RewriteSeconds, func(s float64) float64 { return s }))
+		s.say("  Redis rewrote its file, s of each tenth: %s; CPU %.1f s", inRow("%.1f", r.RewriteSeconds, func(s float64) float64 { return s }), r.RewriteCPUSeconds)
 		s.say("  cores busy: %s; other CPU %.1f s%s", coresOf(r), r.OtherCPUSeconds, named(r.Others))
 		if f.json {
 			if err := printJSON(out, []bench.LatencyResult{r}); err != nil {
