@@ -8,7 +8,7 @@ import "time"
 // it comes no later for what an ingest gathers until they are due.
 const (
 	ingestGathers = 125 * time.Millisecond
-	joinerGathers = 50 * time.Millisecond
+	joinerGathers = 25 * time.Millisecond
 )
 
 // gathering is how long records still have to come together since the fetch that brought
