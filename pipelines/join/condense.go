@@ -9,8 +9,6 @@ import (
 
 // A bucket is stored as
 //
-//	0         one byte: no commit has this sequence, with which the form of StateFormat 3
-//	          begins: sequence, then payments behind their lengths
 //	sequence  uvarint: of the commit
 //	payments  until the end
 //
@@ -59,8 +57,6 @@ const (
 	newForm
 	firstForm
 )
-
-const condensed = 0
 
 // condensedMax is the largest payment that is condensed: of one that waits for its
 // frontier, up to a mebibyte of events, no copies are kept.
@@ -156,7 +152,7 @@ func (t *formTable) number(form []byte) int {
 func (c *condenser) bucket(out []byte, b *bucket, sequence uint64) []byte {
 	c.forms.reset()
 	c.near = neighbour{}
-	out = binary.AppendUvarint(append(out, condensed), sequence)
+	out = binary.AppendUvarint(out, sequence)
 	for e := range b.entries() {
 		out = c.payment(out, e.payload())
 	}

@@ -2,7 +2,6 @@ package join
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -21,15 +20,6 @@ func bucketOfPacked(payments [][]byte) *bucket {
 		b.add(uint32(i), p, i%3)
 	}
 	return b
-}
-
-// plainBucket is the form of StateFormat 3.
-func plainBucket(payments [][]byte, sequence uint64) []byte {
-	out := binary.AppendUvarint(nil, sequence)
-	for _, p := range payments {
-		out = append(binary.AppendUvarint(out, uint64(len(p))), p...)
-	}
-	return out
 }
 
 func expanded(value []byte) (payments [][]byte, sequence uint64, err error) {
@@ -133,11 +123,11 @@ func TestABucketOfManyForms(t *testing.T) {
 	condense(t, payments)
 }
 
-// A bucket that was stored once is read for ever, or until oldestFormat is raised: these
+// A bucket that was stored once is read for ever, or until StateFormat is raised: these
 // bytes are never made anew.
 func TestAStoredBucketIsRead(t *testing.T) {
 	const stored = "" +
-		"0005011cae0107616371317c6f7c0c0100246d2574000801c1040281000502000ae4d4b0c49567b2eb15ed07954e4130d85db85838770d3795f5dfd5" +
+		"05011cae0107616371317c6f7c0c0100246d2574000801c1040281000502000ae4d4b0c49567b2eb15ed07954e4130d85db85838770d3795f5dfd5" +
 		"f6bb010a02fb9ce049dc50c636e0e6f6a53ee1450208a01f1661157a3ded106d984cccd0ec4e92a10308a0a87a80c0eccf2601182a0107616371317c" +
 		"6f7c0c0000246d2574000801c10402810428f69306ef07974e4ef4d87377c7397829371493b928fac90104a1803ee3ccb08c5ab67ed77b0139794a02" +
 		"04a01fa097961c01150a0107616371317c6f7c0c0100246d2574000801c1074feec225eb07934ed87fff7d15137bd6b5c19c85fdac4c630107000201" +
@@ -160,36 +150,32 @@ func TestAStoredBucketIsRead(t *testing.T) {
 	}
 }
 
-// A state that the release before has stored is read, and goes on in the present form.
-func TestStateFormat3IsRead(t *testing.T) {
-	s, out := New(), Output{}
-	recorder := NewRecorder(s)
-	for _, r := range append([]*event.LogRecord{configRecord(testConfig(nil), 0)}, fuzzScripts[1].records(t, testKey)...) {
-		if err := s.Step(r, &out); err != nil {
-			t.Fatal(err)
-		}
+// A state of another version is not read, nor one that is cut into other buckets.
+func TestAnotherStateFormatIsRefused(t *testing.T) {
+	s := New()
+	if err := s.Step(configRecord(testConfig(nil), 0), new(Output)); err != nil {
+		t.Fatal(err)
 	}
-	c, err := recorder.Commit(1, Position{Offset: 9})
+	c, err := NewRecorder(s).Commit(1, Position{Offset: 9})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for format, want := range map[int]error{2: ErrOlderState, 3: nil, StateFormat: nil, StateFormat + 1: ErrNewerState} {
+	load := func(format, buckets int) error {
 		meta := bytes.Replace(c.Meta, fmt.Appendf(nil, `"format":%d`, StateFormat), fmt.Appendf(nil, `"format":%d`, format), 1)
-		var buckets []Bucket
-		for _, b := range c.Buckets {
-			payments, sequence, err := expanded(b.Value)
-			if err != nil {
-				t.Fatal(err)
-			}
-			buckets = append(buckets, Bucket{Index: b.Index, Value: plainBucket(payments, sequence)})
+		meta = bytes.Replace(meta, fmt.Appendf(nil, `"buckets":%d`, bucketCount), fmt.Appendf(nil, `"buckets":%d`, buckets), 1)
+		_, position, err := Load(meta, c.Buckets, [][]byte{c.Delta})
+		if err == nil && position.Offset != 9 {
+			t.Errorf("format %d is at %d", format, position.Offset)
 		}
-		loaded, position, err := Load(meta, buckets, [][]byte{c.Delta})
-		if !errors.Is(err, want) {
+		return err
+	}
+	for format, want := range map[int]error{1: ErrOlderState, StateFormat - 1: ErrOlderState, StateFormat: nil, StateFormat + 1: ErrNewerState} {
+		if err := load(format, bucketCount); !errors.Is(err, want) {
 			t.Errorf("format %d: %v, want %v", format, err, want)
 		}
-		if err == nil && (loaded.Payments() != 1 || position.Offset != 9) {
-			t.Errorf("format %d: %d payments at %d", format, loaded.Payments(), position.Offset)
-		}
+	}
+	if err := load(StateFormat, 2*bucketCount); !errors.Is(err, ErrNewerState) {
+		t.Errorf("twice as many buckets: %v", err)
 	}
 }
 
@@ -199,9 +185,8 @@ func FuzzExpand(f *testing.F) {
 	payments := append(packedStates(f), benchPacked(f, 30)...)
 	f.Add(condense(f, payments))
 	f.Add(condense(f, payments[len(payments)-30:]))
-	f.Add(plainBucket(payments, 3))
 	for _, p := range payments {
-		f.Add(append([]byte{0, 1, asPacked}, p...))
+		f.Add(append([]byte{1, asPacked}, p...))
 	}
 	f.Fuzz(func(t *testing.T, value []byte) {
 		if len(value) > 0 {

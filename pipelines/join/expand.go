@@ -12,24 +12,15 @@ type expander struct {
 	head, rest pen // of the payment at hand
 }
 
-// bucket calls visit with each payment of a stored bucket, in either form, and gives the
-// commit it is of. A payment lasts until the next one.
+// bucket calls visit with each payment of a stored bucket, and gives the commit it is of. A
+// payment lasts until the next one.
 func (x *expander) bucket(value []byte, visit func(packed []byte) error) (sequence uint64, err error) {
 	s := &x.value
 	*s, x.room = scan(x.room, value)
 	x.forms, x.near = x.forms[:0], neighbour{}
 	sequence = s.uvarint()
-	plain := sequence != condensed
-	if !plain {
-		sequence = s.uvarint()
-	}
 	for s.left() {
-		var packed []byte
-		if plain {
-			packed = s.text()
-		} else {
-			packed = x.payment()
-		}
+		packed := x.payment()
 		if s.at > s.n || s.odd {
 			break
 		}

@@ -23,7 +23,6 @@ type meta struct {
 	// PackedConfig is the settlewatch.event.v1.Config, compressed (RFC 1951): every commit
 	// stores it, and where groups have hundreds of sources it is most of a small one.
 	PackedConfig []byte `json:"packed_config,omitempty"`
-	Config       []byte `json:"config,omitempty"` // as it was stored until form 4
 	// Groups are without their sources, which CONFIG names; until form 4 with them.
 	Groups  []hop.Group    `json:"groups"`
 	Sources []hop.Position `json:"sources"`
@@ -34,17 +33,12 @@ type meta struct {
 	// AlertsOnly: the state is what it is without payment snapshots.
 	AlertsOnly bool `json:"alerts_only,omitempty"`
 
-	config *event.Config // that of PackedConfig or Config, nil without
+	config *event.Config // that of PackedConfig, nil without
 }
 
-// StateFormat counts the versions of the stored form. A state of a version before
-// oldestFormat is not read: it is rebuilt from the log. Buckets say themselves which
-// form they have, so that a state of StateFormat 3 becomes one of 4 bucket by bucket;
-// one of 4 becomes one of 5 with its next commit.
-const (
-	StateFormat  = 5
-	oldestFormat = 3
-)
+// StateFormat counts the versions of the stored form. A state of another version is not
+// read: one of a version before is rebuilt from the log.
+const StateFormat = 6
 
 // ErrNewerState is a stored state that a newer binary wrote.
 var ErrNewerState = errors.New("stored state is of a newer version")
@@ -55,7 +49,7 @@ var ErrOlderState = errors.New("stored state is of an older version: rebuild it 
 // readable tells whether this binary reads the form, which decodeMeta has seen is not newer.
 func (m *meta) readable() error {
 	switch {
-	case m.Format < oldestFormat:
+	case m.Format < StateFormat:
 		return fmt.Errorf("format %d, this binary has %d: %w", m.Format, StateFormat, ErrOlderState)
 	case m.Buckets != bucketCount:
 		return fmt.Errorf("%d buckets, this binary has %d: %w", m.Buckets, bucketCount, ErrNewerState)
@@ -105,7 +99,7 @@ func packConfig(c *event.Config) ([]byte, error) {
 	return packed.Bytes(), nil
 }
 
-// decodeMeta reads what encodeMeta makes, and what it made before. Whether the payments
+// decodeMeta reads what encodeMeta makes, and of what older versions made all but CONFIG. Whether the payments
 // beside it can be read is for readable.
 func decodeMeta(b []byte) (m meta, err error) {
 	if err := json.Unmarshal(b, &m); err != nil {
@@ -114,23 +108,19 @@ func decodeMeta(b []byte) (m meta, err error) {
 	if m.Format > StateFormat {
 		return m, fmt.Errorf("format %d, this binary has %d: %w", m.Format, StateFormat, ErrNewerState)
 	}
-	plain := m.Config
-	if m.PackedConfig != nil {
-		if plain, err = io.ReadAll(flate.NewReader(bytes.NewReader(m.PackedConfig))); err != nil {
-			return m, fmt.Errorf("decompress stored configuration: %w", err)
-		}
-	}
-	if plain == nil {
+	if m.PackedConfig == nil {
 		return m, nil
+	}
+	plain, err := io.ReadAll(flate.NewReader(bytes.NewReader(m.PackedConfig)))
+	if err != nil {
+		return m, fmt.Errorf("decompress stored configuration: %w", err)
 	}
 	m.config = new(event.Config)
 	if err := m.config.UnmarshalVT(plain); err != nil {
 		return m, fmt.Errorf("decode stored configuration: %w", err)
 	}
 	for i, g := range m.config.Groups[:min(len(m.Groups), len(m.config.Groups))] {
-		if m.Groups[i].Sources == nil {
-			m.Groups[i].Sources = sourcesOf(g)
-		}
+		m.Groups[i].Sources = sourcesOf(g)
 	}
 	return m, nil
 }

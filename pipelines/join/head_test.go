@@ -1,7 +1,6 @@
 package join
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -37,48 +36,23 @@ func TestMetaNamesSourcesOnce(t *testing.T) {
 	if plain := config.SizeVT(); len(c.Meta) > plain/4 {
 		t.Errorf("meta has %d B, CONFIG %d", len(c.Meta), plain)
 	}
-	same := func(name string, stored []byte) {
-		t.Helper()
-		m, err := ReadMeta(stored)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !proto.Equal(m.Config, config) {
-			t.Errorf("%s: another CONFIG", name)
-		}
-		for g := range groups {
-			if got := m.Groups[g].Sources; len(got) != sources || got[7] != names[7].Name {
-				t.Fatalf("%s: sources of group %d are %q", name, g, got)
-			}
-		}
-		if loaded, _, err := Load(stored, c.Buckets, [][]byte{c.Delta}); err != nil {
-			t.Errorf("%s: %v", name, err)
-		} else if got := loaded.hop.Groups()[3]; len(got.Sources) != sources || loaded.hop.Holder(3) != names[0].Name {
-			t.Errorf("%s: group 3 is loaded as %v, held by %q", name, got, loaded.hop.Holder(3))
-		}
-	}
-	same("form 5", c.Meta)
-
-	// Form 4 had CONFIG as it is, and each group's sources.
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(c.Meta, &fields); err != nil {
-		t.Fatal(err)
-	}
-	delete(fields, "packed_config")
-	plain, err := config.MarshalVT()
+	m, err := ReadMeta(c.Meta)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range map[string]any{"format": 4, "config": plain, "groups": s.hop.Groups()} {
-		if fields[name], err = json.Marshal(value); err != nil {
-			t.Fatal(err)
+	if !proto.Equal(m.Config, config) {
+		t.Error("another CONFIG")
+	}
+	for g := range groups {
+		if got := m.Groups[g].Sources; len(got) != sources || got[7] != names[7].Name {
+			t.Fatalf("sources of group %d are %q", g, got)
 		}
 	}
-	old, err := json.Marshal(fields)
-	if err != nil {
-		t.Fatal(err)
+	if loaded, _, err := Load(c.Meta, c.Buckets, [][]byte{c.Delta}); err != nil {
+		t.Error(err)
+	} else if got := loaded.hop.Groups()[3]; len(got.Sources) != sources || loaded.hop.Holder(3) != names[0].Name {
+		t.Errorf("group 3 is loaded as %v, held by %q", got, loaded.hop.Holder(3))
 	}
-	same("form 4", old)
 
 	broken := strings.Replace(string(c.Meta), `"packed_config":"`, `"packed_config":"AAAA`, 1)
 	if _, _, err := Load([]byte(broken), nil, nil); err == nil || !strings.Contains(err.Error(), "stored configuration") {

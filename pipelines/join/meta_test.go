@@ -38,7 +38,7 @@ func TestReadMeta(t *testing.T) {
 }
 
 func TestReadMetaRefuses(t *testing.T) {
-	for _, text := range []string{"", "{}", "[]", `{"format":1,"config":"AA=="}`} {
+	for _, text := range []string{"", "{}", "[]", `{"format":1,"packed_config":"AA=="}`} {
 		if _, err := ReadMeta([]byte(text)); err == nil {
 			t.Errorf("%q was read", text)
 		}

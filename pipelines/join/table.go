@@ -11,7 +11,7 @@ import (
 // bucketCount is into how many parts a partition's snapshot is cut. It is part
 // of the stored format.
 const (
-	bucketBits  = 12
+	bucketBits  = 11
 	bucketCount = 1 << bucketBits
 )
 

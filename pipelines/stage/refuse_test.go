@@ -2,6 +2,7 @@ package stage_test
 
 import (
 	"bytes"
+	"compress/flate"
 	"context"
 	"encoding/json"
 	"errors"
@@ -110,8 +111,18 @@ func TestJoinerRefusesAStoredConfigOfAnotherVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	delete(meta, "packed_config")
-	if meta["config"], err = json.Marshal(value); err != nil {
+	var packed bytes.Buffer
+	to, err := flate.NewWriter(&packed, flate.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := to.Write(value); err != nil {
+		t.Fatal(err)
+	}
+	if err := to.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if meta["packed_config"], err = json.Marshal(packed.Bytes()); err != nil {
 		t.Fatal(err)
 	}
 	if stored.Meta, err = json.Marshal(meta); err != nil {
