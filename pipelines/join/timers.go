@@ -46,7 +46,7 @@ type timer struct {
 // are all that is looked at, and the milliseconds from its slot's begin.
 type farTimer uint64
 
-// A farTimer has no bit to spare.
+// The parts of a farTimer fit into it, or this does not compile.
 const _ = uint(64 - bucketBits - 32 - slotShift)
 
 func farTimerOf(moment int64, hash uint64) farTimer {
